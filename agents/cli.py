@@ -1,0 +1,248 @@
+"""The command `dyngen`: train, eval, generate."""
+
+from __future__ import annotations
+
+import json as json_format
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import gymnasium as gym
+import torch
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
+
+from agents.checkpoint import open_checkpoint
+from agents.evaluate import evaluate
+from agents.interrupt import StopRequest
+from agents.learner import AlgorithmConfig
+from agents.ppo import PPOConfig
+from agents.progress import console
+from agents.reinforce import REINFORCEConfig
+from agents.report import evaluation_table, samples_table
+from agents.run_folder import find_run
+from agents.samples import SAMPLES
+from agents.train import train
+from agents.train_config import TrainConfig
+from dyngen_env.lm.decoding import generate
+from dyngen_env.lm.loading import load_model, load_tokenizer
+from dyngen_env.tokenizer import HFTokenizer
+
+log = logging.getLogger(__name__)
+
+WRONG_INPUT, FAILED = 2, 1  # exit codes; a signal's is 128 + its number
+
+
+@dataclass(frozen=True)
+class _TrainAny:
+    training: TrainConfig = field(default_factory=TrainConfig)
+    eval_episodes: int = 256
+    """Episodes of the evaluation at the end, on prompts that were not trained on; 0 leaves it out."""
+    json: bool = False
+    """Print one JSON object, {"run", "evaluation"}, to standard output, and all else to standard error."""
+    traceback: bool = False
+    """Show where an error came from."""
+
+
+@dataclass(frozen=True)
+class TrainPPO(_TrainAny):
+    """Train by proximal policy optimization. With no option at all: the default run, a few minutes on two CPU cores."""
+
+    algorithm: PPOConfig = field(default_factory=PPOConfig)
+
+
+@dataclass(frozen=True)
+class TrainREINFORCE(_TrainAny):
+    """Train by REINFORCE, the plain policy gradient with a baseline."""
+
+    algorithm: REINFORCEConfig = field(default_factory=REINFORCEConfig)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a language model in an environment, or go on with a run (--resume)."""
+
+    by: Annotated[TrainPPO, subcommand("ppo")] | Annotated[TrainREINFORCE, subcommand("reinforce")] = field(
+        default_factory=TrainPPO
+    )
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Compare a run's model with the untrained one, on prompts that were not trained on."""
+
+    run: Positional[str]
+    """A run's folder, its name in runs/, or "latest"."""
+    episodes: int = 256
+    """How many completions of each model."""
+    seed: int = 0
+    """Of the choice of prompts and of the sampling; both models get the same."""
+    device: str | None = None
+    """Where models run; None is the run's own device."""
+    json: bool = False
+    """Print one JSON object, {"trained", "untrained"}, to standard output, and all else to standard error."""
+    traceback: bool = False
+    """Show where an error came from."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Let a run's model complete prompts."""
+
+    run: Positional[str]
+    """A run's folder, its name in runs/, "latest", or any model: "reviews-lm", a folder, a .gguf file, a hub id."""
+    prompt: tuple[str, ...]
+    """One or more texts to complete."""
+    decode: Literal["greedy", "beam", "sample"] = "sample"
+    """The likeliest token each time; the likeliest text that a beam finds; or chance."""
+    temperature: float = 1.0
+    """Of sampling; below 1 is bolder, above 1 more varied."""
+    top_k: int = 0
+    """Sample among the k likeliest tokens; 0 is all."""
+    top_p: float = 1.0
+    """Sample among the likeliest tokens that have this mass together; 1 is all."""
+    num_beams: int = 4
+    """Width of the beam."""
+    max_new_tokens: int = 32
+    """Length of a completion, at most."""
+    n: int = 1
+    """Completions of each prompt."""
+    seed: int = 0
+    """Of sampling."""
+    device: str = "cpu"
+    """Where the model runs."""
+    json: bool = False
+    """Print one JSON object, {"model", "completions": [{"prompt", "texts"}]}, to standard output."""
+    traceback: bool = False
+    """Show where an error came from."""
+
+
+Command = (
+    Annotated[Train, subcommand("train")]
+    | Annotated[Eval, subcommand("eval")]
+    | Annotated[Generate, subcommand("generate")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 1 for a failure, 2 for input that cannot work, 128 + n by signal."""
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="dyngen",
+        description=__doc__,
+        args=arguments,
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes, FlagCreatePairsOff),
+    )
+    _log_to_stderr()
+    options = command.by if isinstance(command, Train) else command
+    try:
+        match options:
+            case Eval():
+                return _eval(options)
+            case Generate():
+                return _generate(options)
+            case TrainPPO() | TrainREINFORCE():
+                return _train(options, options.algorithm)
+        raise AssertionError(options)
+    except KeyboardInterrupt:
+        console.print("aborted; the last checkpoint is whole", style="bold red")
+        return 130
+    except (ValueError, FileNotFoundError, FileExistsError, gym.error.Error) as error:
+        return _failed(error, options.traceback, WRONG_INPUT)
+    except (FloatingPointError, OSError, torch.OutOfMemoryError) as error:
+        return _failed(error, options.traceback, FAILED)
+
+
+def _train(options: _TrainAny, algorithm: AlgorithmConfig) -> int:
+    stop = StopRequest()
+    run = train(options.training, algorithm, stop=stop)
+    shown = console if options.json else Console()
+    shown.print(samples_table((run / SAMPLES).read_text(encoding="utf-8")))
+    record = open_checkpoint(run, training=False).record
+    left = record["train"]["updates"] - record["iteration"]
+    if left:
+        log.info("%d updates are left. Go on: dyngen train %s --resume %s", left, record["algorithm"], run)
+    if stop.signal is not None:
+        return 128 + stop.signal
+    evaluation = None
+    if options.eval_episodes:
+        log.info("evaluating on %d completions of prompts that were not trained on", options.eval_episodes)
+        evaluation = evaluate(run, options.eval_episodes)
+        shown.print(evaluation_table(evaluation))
+    log.info("see %s: learning_curve.png, samples.md, metrics.jsonl; tensorboard --logdir %s", run, run)
+    if options.json:
+        print(json_format.dumps({"run": str(run), "evaluation": evaluation}))
+    return 0
+
+
+def _eval(options: Eval) -> int:
+    run = find_run(options.run)
+    log.info("evaluating %s", run)
+    evaluation = evaluate(run, options.episodes, options.seed, device=options.device)
+    if options.json:
+        print(json_format.dumps(evaluation))
+    else:
+        Console().print(evaluation_table(evaluation))
+    return 0
+
+
+def _generate(options: Generate) -> int:
+    name = _model_of(options.run)
+    texts = generate(
+        load_model(name, device=options.device),
+        HFTokenizer(load_tokenizer(name)),
+        list(options.prompt),
+        decode=options.decode,
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        num_beams=options.num_beams,
+        n=options.n,
+        seed=options.seed,
+    )
+    if options.json:
+        answers = [{"prompt": p, "texts": t} for p, t in zip(options.prompt, texts, strict=True)]
+        print(json_format.dumps({"model": name, "completions": answers}))
+        return 0
+    out = Console()
+    for prompt, completions in zip(options.prompt, texts, strict=True):
+        for text in completions:
+            out.print(f"[bold]{prompt}[/bold]{text}")
+    return 0
+
+
+def _model_of(name: str) -> str:
+    """The folder of a run, verified, or `name` itself if it is no run."""
+    try:
+        run = find_run(name)
+    except FileNotFoundError:
+        if name == "latest":
+            raise
+        return name
+    return str(open_checkpoint(run, training=False).folder)
+
+
+def _log_to_stderr() -> None:
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
+    else:
+        handler = logging.StreamHandler()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("agents").setLevel(logging.INFO)
+
+
+def _failed(error: BaseException, traceback: bool, code: int) -> int:
+    if traceback:
+        console.print_exception()
+    console.print(f"dyngen: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""How good a run's model is beside the untrained one: the same prompts, none of them trained on, the same chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.checkpoint import open_checkpoint
+from agents.environment import draw_examples, make_env
+from agents.evaluation_passes import batched
+from agents.learner import CustomReward, check_custom_reward, name_of
+from agents.policy import Actor, CausalLMPolicy, Reference
+from agents.rollout import collect
+from agents.run_folder import find_run
+from agents.train_config import train_config_from
+from agents.trajectories import Trajectories
+from dyngen_env.lm.loading import load_model
+from dyngen_env.lm.logprobs import completion_logprobs
+from dyngen_env.scoring.diversity import distinct_n
+from dyngen_env.scoring.sentiment import vader
+
+MAX_TOKENS = 4096  # padded tokens of a forward pass: bounds memory, changes no result
+
+
+def evaluate(
+    run: str | Path, episodes: int = 256, seed: int = 0, *, device: str | None = None, reward: CustomReward = None
+) -> dict[str, dict[str, Any]]:
+    """Play the eval part of the run's prompts with the trained and the untrained model.
+
+    Each example is played once (again only if there are fewer than `episodes`), by both models with equal uniforms.
+
+    Args:
+        run: a folder, a name in runs/, or "latest". seed: of the choice of examples and of the sampling.
+        device: None is the run's own.
+        reward: the reward from Python that the run was trained with, if it was.
+
+    Returns:
+        "trained" and "untrained", each with
+        `reward_mean`; `reward_ci95`, half the width of the 95% interval of that mean, 1.96 s/√n; `reward_terms`, means
+        by name; `vader`, the mean compound score; `kl_per_token`, the mean of log π - log π_ref over all tokens, nats;
+        `distinct_1`, `distinct_2`; `length_mean`, tokens; `perplexity_ref`, exp of the mean negative log-prob of the
+        tokens under the untrained model at temperature 1.
+
+    Raises:
+        FileNotFoundError: no such run. ValueError: it is damaged, or fewer than two episodes.
+    """
+    if episodes < 2:
+        raise ValueError(f"episodes is {episodes}, expected at least 2: one has no spread")
+    checkpoint = open_checkpoint(find_run(run), training=False)
+    check_custom_reward(checkpoint.record, name_of(reward))
+    config = train_config_from(checkpoint.record["train"])
+    config = replace(config, device=device or config.device)
+    env = make_env(config, min(episodes, config.num_envs), "eval", reward)
+    examples = draw_examples(env, episodes, seed)
+    dtype = getattr(torch, config.dtype)
+    results = {}
+    for name, source in (("trained", str(checkpoint.folder)), ("untrained", checkpoint.record["model"])):
+        lm = load_model(source, device=env.device, dtype=dtype)
+        policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling)
+        untrained = load_model(checkpoint.record["model"], device=env.device, dtype=dtype)
+        reference = Reference(untrained, policy)
+        results[name] = measure(collect(env, Actor(policy, seed), episodes, examples=examples, seed=seed), reference)
+    return results
+
+
+def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
+    """The figures of `evaluate` for N ≥ 2 episodes of one policy."""
+    returns, mask = batch.episode_returns.double(), batch.completion_mask
+    tokens = int(mask.sum())
+    ref_logprobs = batched(reference.logprobs, batch, MAX_TOKENS)
+    plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, legal=reference.legal), batch, MAX_TOKENS)
+    return {
+        "reward_mean": float(returns.mean()),
+        "reward_ci95": 1.96 * float(returns.std()) / math.sqrt(len(batch)),
+        "reward_terms": {name: float(paid.double().mean()) for name, paid in batch.reward_terms.items()},
+        "vader": sum(map(vader, batch.texts)) / len(batch),
+        "kl_per_token": float(((batch.logprobs - ref_logprobs) * mask).double().sum()) / tokens,
+        "distinct_1": distinct_n(batch.texts, 1),
+        "distinct_2": distinct_n(batch.texts, 2),
+        "length_mean": tokens / len(batch),
+        "perplexity_ref": math.exp(-float(plain.double().sum()) / tokens),
+    }

@@ -1,0 +1,60 @@
+"""The figure of a run: reward, KL per token and entropy over updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+PANELS = (
+    ("reward", "reward per episode", "#0072B2"),
+    ("kl_per_token", "KL to the untrained model, nats per token", "#D55E00"),
+    ("entropy", "entropy, nats per token", "#009E73"),
+)
+INK, FAINT = "#333333", "#dddddd"
+LEAST_SPAN = 0.1  # of an ordinate, so that noise about a constant does not look like news
+
+
+def draw_learning_curve(path: Path, metrics: Sequence[dict[str, Any]], title: str) -> None:
+    """Write a PNG of 1350 x 420 pixels: each update's value as a dot, their running mean as a line.
+
+    Args:
+        metrics: records of `metrics.jsonl`, at least one.
+    """
+    updates = np.array([record["update"] for record in metrics])
+    figure = Figure(figsize=(13.5, 4.2), dpi=100, layout="constrained")
+    figure.suptitle(title, fontsize=13, color=INK, x=0.01, ha="left")
+    for axes, (name, label, colour) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        values = np.array([record[name] for record in metrics])
+        mean = running_mean(values)
+        axes.plot(updates, values, "o", color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
+        axes.plot(updates, mean, color=colour, linewidth=2)
+        axes.set_title(f"{label}: {mean[-1]:.2f}", fontsize=11, color=colour, loc="left")
+        axes.set_xlabel("update", color=INK)
+        axes.set_xlim(0, max(2, 1.02 * updates[-1]))
+        axes.set_ylim(*_limits(values, floor=0.0 if name == "kl_per_token" else None))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=INK, length=0)
+        axes.spines[:].set_visible(False)
+    figure.savefig(path)
+
+
+def running_mean(values: np.ndarray, window: int = 9) -> np.ndarray:
+    """(N,): the mean of each value and its neighbours in a centred window, of which the ends have only one half."""
+    half = window // 2
+    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+
+
+def _limits(values: np.ndarray, floor: float | None) -> tuple[float, float]:
+    """Where an ordinate begins and ends; `floor` is shown in any case."""
+    low, high = values.min(), values.max()
+    low = low if floor is None else min(low, floor)
+    margin = max(0.05 * (high - low), (LEAST_SPAN - (high - low)) / 2)
+    return float(low - margin), float(high + margin)

@@ -1,0 +1,81 @@
+"""A run's numbers on disk: `metrics.jsonl`, one object an update, and the same for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
+
+
+class MetricsLog:
+    """Appends to the logs in a run's folder, which first go back to the update that the run goes on from.
+
+    Args:
+        run: the folder. update: updates that the run has finished; what was logged after them is dropped.
+    """
+
+    def __init__(self, run: Path, update: int):
+        path = run / METRICS
+        if path.exists():
+            _cut_after(path, update)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / TENSORBOARD), purge_step=update + 1 if update else None)
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._board.close()
+
+    def write(self, metrics: dict[str, Any]) -> None:
+        """Log one update. `metrics["update"]` numbers it; values are numbers or, once nested, more of them by name."""
+        self._file.write(json.dumps(metrics, allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in _flat(metrics):
+            self._board.add_scalar(name, value, metrics["update"])
+
+    def sync(self) -> None:
+        """Have everything on the disk: a checkpoint that follows is never ahead of its metrics."""
+        os.fsync(self._file.fileno())
+        self._board.flush()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The logged updates, in order. A last line that was cut short is left out."""
+    path = run / METRICS
+    return [record for _, record in _records(path.read_bytes())] if path.exists() else []
+
+
+def _cut_after(path: Path, update: int) -> None:
+    data = path.read_bytes()
+    end = 0
+    for end_of_line, record in _records(data):
+        if record["update"] > update:
+            break
+        end = end_of_line
+    os.truncate(path, end)
+
+
+def _records(data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each whole line's object, and where the line ends."""
+    end = 0
+    for line in data.splitlines(keepends=True):
+        end += len(line)
+        if not line.endswith(b"\n"):
+            return
+        yield end, json.loads(line)
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,165 @@
+"""Playing episodes: `collect(env, actor, episodes)`.
+
+Which row plays how many episodes is fixed beforehand. Taking the first episodes that finish would favour short ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from agents.policy import Action
+from agents.trajectories import Trajectories
+from dyngen_env.structs import Example
+from dyngen_env.vector_env import TextGenVectorEnv
+
+Act = Callable[[Tensor, Tensor], Action]
+
+
+def collect(
+    env: TextGenVectorEnv,
+    actor: Act,
+    episodes: int,
+    *,
+    seed: int | None = None,
+    group_size: int = 1,
+    examples: list[Example] | None = None,
+    bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
+    on_token: Callable[[int], None] | None = None,
+) -> Trajectories:
+    """Play whole episodes and return them, in the order of rows.
+
+    Args:
+        env: `output="torch"`, `autoreset_mode="same_step"`, tokens as observations.
+        actor: (tokens (B, L), lengths (B,)) -> Action.
+        episodes: how many; row i plays its fixed share of them. A multiple of `group_size`.
+        seed: reseeds the env's rows; None goes on.
+        group_size: G > 1 plays each example G times, in adjacent episodes that share a number in `groups`.
+        examples: play these, one an episode, instead of drawing.
+        bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of truncated episodes; None means 0.
+        on_token: told after each step how many tokens were chosen for episodes that count.
+
+    Raises:
+        ValueError: the env is set up otherwise, or the numbers do not divide.
+    """
+    _check(env, episodes, group_size, examples)
+    if examples is None and group_size > 1:
+        examples = _repeated_examples(env, episodes // group_size, group_size, seed)
+        seed = None
+    if examples is None:
+        parts = [_play(env, actor, _quota(episodes, env.num_envs), seed, {}, bootstrap, on_token)]
+    else:
+        parts = []
+        for start in range(0, episodes, env.num_envs):
+            chosen = examples[start : start + env.num_envs]
+            idle = env.num_envs - len(chosen)
+            quota = torch.tensor([1] * len(chosen) + [0] * idle)
+            options = {"prompt": chosen + [chosen[-1]] * idle}
+            parts.append(_play(env, actor, quota, seed, options, bootstrap, on_token))
+            seed = None
+    return _join(parts, torch.arange(episodes, device=env.device) // group_size)
+
+
+def _play(
+    env: TextGenVectorEnv,
+    actor: Act,
+    quota: Tensor,
+    seed: int | None,
+    options: dict,
+    bootstrap: Callable[[Tensor, Tensor], Tensor] | None,
+    on_token: Callable[[int], None] | None,
+) -> Trajectories:
+    """Row i plays quota[i] episodes. Rows that have played theirs go on unheeded, which keeps the batch's shape."""
+    tokens, _ = env.reset(seed=seed, options=options)
+    prompts = [example.prompt for example in env.examples]
+    logprobs, values, rewards = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(3))
+    chosen = torch.zeros_like(tokens, dtype=torch.bool)
+    left = quota.to(tokens.device)
+    active = int((left > 0).sum())
+    finished: list[tuple[Tensor, Trajectories]] = []
+    while active:
+        lengths = (tokens >= 0).sum(1)
+        action = actor(tokens, lengths)
+        at = lengths.unsqueeze(1)
+        logprobs.scatter_(1, at, action.logprobs.unsqueeze(1))
+        values.scatter_(1, at, action.values.unsqueeze(1))
+        chosen.scatter_(1, at, True)
+        tokens, reward, terminated, truncated, infos = env.step(action.tokens)
+        rewards.scatter_(1, at, reward.unsqueeze(1))
+        if on_token is not None:
+            on_token(active)
+        if "final_obs" not in infos:
+            continue
+        ended = (terminated | truncated).nonzero().squeeze(1)
+        counted = ended[left[ended] > 0]
+        if len(counted):
+            final, info = infos["final_obs"][counted], infos["final_info"]
+            rows = counted.tolist()
+            last = torch.zeros(len(rows), device=tokens.device)
+            if bootstrap is not None and bool(truncated[counted].any()):
+                last = bootstrap(final, (final >= 0).sum(1)) * truncated[counted]
+            terms = {k: v[counted].float() for k, v in info["reward_terms"].items() if not k.startswith("_")}
+            part = Trajectories(
+                final, chosen[counted], logprobs[counted], values[counted], rewards[counted], last, counted,
+                [prompts[r] for r in rows], [info["text"][r] for r in rows],
+                [info["finish_reason"][r] for r in rows], terms,
+            )  # fmt: skip
+            finished.append((counted, part))
+            left[counted] -= 1
+            active = int((left > 0).sum())
+        for buffer in (logprobs, values, rewards, chosen):
+            buffer[ended] = 0
+        for row in ended.tolist():
+            prompts[row] = env.examples[row].prompt
+    # By row, and in a row by time: the order does not depend on which episode was short.
+    rows_of = torch.cat([rows for rows, _ in finished])
+    return _join([part for _, part in finished], rows_of).take(rows_of.argsort(stable=True))
+
+
+def _quota(episodes: int, rows: int) -> Tensor:
+    """(B,) int64: how many of the episodes each row plays."""
+    return torch.tensor([episodes // rows + (row < episodes % rows) for row in range(rows)])
+
+
+def _repeated_examples(env: TextGenVectorEnv, count: int, group_size: int, seed: int | None) -> list[Example]:
+    """`count` examples drawn by the env, each `group_size` times in a row."""
+    drawn: list[Example] = []
+    while len(drawn) < count:
+        env.reset(seed=seed)
+        seed = None
+        drawn.extend(env.examples)
+    return [example for example in drawn[:count] for _ in range(group_size)]
+
+
+def _join(parts: list[Trajectories], groups: Tensor) -> Trajectories:
+    def cat(tensor: Callable[[Trajectories], Tensor]) -> Tensor:
+        return torch.cat([tensor(part) for part in parts])
+
+    return Trajectories(
+        tokens=cat(lambda t: t.tokens),
+        completion_mask=cat(lambda t: t.completion_mask),
+        logprobs=cat(lambda t: t.logprobs),
+        values=cat(lambda t: t.values),
+        rewards=cat(lambda t: t.rewards),
+        bootstrap=cat(lambda t: t.bootstrap),
+        groups=groups,
+        prompts=[prompt for part in parts for prompt in part.prompts],
+        texts=[text for part in parts for text in part.texts],
+        finish_reasons=[reason for part in parts for reason in part.finish_reasons],
+        reward_terms={k: torch.cat([p.reward_terms[k] for p in parts]) for k in parts[0].reward_terms},
+    )
+
+
+def _check(env: TextGenVectorEnv, episodes: int, group_size: int, examples: list[Example] | None) -> None:
+    if env.output != "torch" or env.autoreset_mode != AutoresetMode.SAME_STEP:
+        raise ValueError(
+            'collect needs an env with output="torch" and autoreset_mode="same_step", got '
+            f"output={env.output!r}, autoreset_mode={env.autoreset_mode.value!r}"
+        )
+    if episodes < 1 or group_size < 1 or episodes % group_size:
+        raise ValueError(f"episodes={episodes} must be a positive multiple of group_size={group_size}")
+    if examples is not None and len(examples) != episodes:
+        raise ValueError(f"{len(examples)} examples for {episodes} episodes: give one each")

@@ -1,0 +1,134 @@
+"""The settings of a training run, and what a resumed run may change about them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from agents.policy import SamplingConfig
+from dyngen_env.lm.sources import NAMES
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What is learned, in which environment, for how long."""
+
+    env: str = "dyngen/Sentiment-v0"
+    """The registered environment: the one that needs no argument and no download."""
+    model: str | None = None
+    """The language model to train: "reviews-lm", "smollm2", a hub id, a folder (a run, too), a .gguf file. None is the
+    env's own."""
+    reward: str | None = None
+    """An expression over rewards, such as "sentiment + 0.1*fluency". None is the env's own."""
+    prompts: str | None = None
+    """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. None is the env's own."""
+    stop: tuple[str, ...] | None = None
+    """Strings that end a completion. None is the env's own."""
+    max_new_tokens: int | None = None
+    """The length of a completion, at most. None is the env's own."""
+    max_context_tokens: int | None = None
+    """The length of prompt and completion together, at most. None is the env's own."""
+    num_envs: int = 128
+    """Rows that are played at a time: the batch of a decoding step, which costs little more than a single row."""
+    episodes: int = 128
+    """Episodes of an update. One a row: no row waits for another to finish a second one."""
+    updates: int = 60
+    """Updates of the whole run. Learning rates are annealed over them, so a resumed run keeps the number."""
+    max_minutes: float | None = None
+    """Stop after this much time, saved and resumable, even if updates are left. None is no limit."""
+    seed: int = 0
+    """Of everything that is drawn. A second run with the same seed, device and versions repeats the first."""
+    device: str | None = None
+    """Where models run, such as "cuda". None is the CPU, or the run's own device when it is resumed."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the weights. bfloat16 halves the memory; small learning rates are then lost to rounding."""
+    out: str | None = None
+    """The run's folder. None makes runs/<time>-<algorithm>; the newest run in runs/ is also runs/latest."""
+    save_every: int = 10
+    """Updates between checkpoints: what a power cut can cost."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """The distribution that completions are drawn from, in training and evaluation."""
+    normalise_reward: bool = False
+    """Scale returns to mean 0 and deviation 1 under the untrained model, measured once on 256 episodes, so that
+    kl_coef means the same for every reward (Ziegler et al. 2019)."""
+    missing_eos_penalty: float = 0.0
+    """Taken from the return of episodes that do not end by a token of their own choice (Huang et al. 2023)."""
+    resume: str | None = None
+    """Continue this run: its folder, or "latest". Its own settings hold; only max_minutes, save_every and device may be
+    given anew."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "episodes", "updates", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            raise ValueError(f"max_minutes is {self.max_minutes}, expected more than 0, or None for no limit")
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The same settings, readable from any working directory: a run is evaluated and resumed from elsewhere."""
+
+    def absolute(name: str | None) -> str | None:
+        is_path = name is not None and name not in NAMES and Path(name).expanduser().exists()
+        return str(Path(name).expanduser().absolute()) if is_path else name  # type: ignore[arg-type]
+
+    return replace(config, model=absolute(config.model), prompts=absolute(config.prompts))
+
+
+def train_config_from(values: dict[str, Any]) -> TrainConfig:
+    """The inverse of `dataclasses.asdict`, after a trip through JSON.
+
+    Raises:
+        ValueError: other fields than this version's.
+    """
+    sampling = config_from(SamplingConfig, values.get("sampling", {}))
+    stop = values.get("stop")
+    return config_from(TrainConfig, values | {"sampling": sampling, "stop": None if stop is None else tuple(stop)})
+
+
+def config_from(kind: type[Config], values: dict[str, Any]) -> Config:
+    """A configuration of flat fields from their values. Raises ValueError as `train_config_from`."""
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"the run was made by another version of dyngen: {error}") from error
+
+
+def settings_of_resumed(given: TrainConfig, saved: TrainConfig) -> TrainConfig:
+    """The saved settings with what may be given anew; ValueError if `given` asks for more (see `kept`)."""
+    free = ("resume", "max_minutes", "save_every", "device")
+    kept(replace(given, **{name: getattr(saved, name) for name in free}), saved)
+    return replace(
+        saved,
+        resume=None,
+        max_minutes=given.max_minutes,
+        save_every=saved.save_every if given.save_every == TrainConfig.save_every else given.save_every,
+        device=given.device or saved.device,
+    )
+
+
+def kept(given: Config, saved: Config) -> Config:
+    """`saved`, provided that `given` asks for nothing else. A field at its default asks for nothing.
+
+    Raises:
+        ValueError: a field that differs from the run's.
+    """
+    default = type(saved)()
+    for name in (f.name for f in fields(saved)):  # type: ignore[arg-type]
+        wanted, own = getattr(given, name), getattr(saved, name)
+        if wanted not in (own, getattr(default, name)):
+            raise ValueError(
+                f"{name}={wanted!r} differs from the resumed run's {own!r}: leave it out, or start a new run "
+                "from its weights with model=<the run's folder>"
+            )
+    return saved
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """A configuration as plain values."""
+    return asdict(config)

@@ -1,0 +1,86 @@
+"""What a rollout leaves behind: whole episodes as token rows, and the ways an update cuts them into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """N episodes of at most L tokens, aligned by token position.
+
+    At a position p where `completion_mask` is True the agent chose `tokens[:, p]` after reading `tokens[:, :p]`:
+    `logprobs` holds the behaviour policy's log-prob of that choice, `values` the V it saw before, `rewards` what the
+    env paid for it. Elsewhere these are zero.
+    """
+
+    tokens: Tensor  # (N, L) int64, right-padded with -1
+    completion_mask: Tensor  # (N, L) bool
+    logprobs: Tensor  # (N, L) float32, nats
+    values: Tensor  # (N, L) float32
+    rewards: Tensor  # (N, L) float32
+    bootstrap: Tensor  # (N,) float32, V of the last state of a truncated episode, 0 of a terminated one
+    groups: Tensor  # (N,) int64, equal for episodes that began with the same example on purpose
+    prompts: Sequence[str] = ()
+    texts: Sequence[str] = ()  # the last completion of each episode
+    finish_reasons: Sequence[str] = ()
+    reward_terms: dict[str, Tensor] = field(default_factory=dict)  # by name: (N,) sums over the episode
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: Tensor) -> Trajectories:
+        """The episodes `rows` (R,) int64, in that order."""
+        index = rows.tolist()
+        return Trajectories(
+            tokens=self.tokens[rows],
+            completion_mask=self.completion_mask[rows],
+            logprobs=self.logprobs[rows],
+            values=self.values[rows],
+            rewards=self.rewards[rows],
+            bootstrap=self.bootstrap[rows],
+            groups=self.groups[rows],
+            prompts=[self.prompts[i] for i in index],
+            texts=[self.texts[i] for i in index],
+            finish_reasons=[self.finish_reasons[i] for i in index],
+            reward_terms={name: paid[rows] for name, paid in self.reward_terms.items()},
+        )
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) int64: tokens in each row."""
+        return (self.tokens >= 0).sum(1)
+
+    @property
+    def completion_lengths(self) -> Tensor:
+        """(N,) int64: tokens that the agent chose."""
+        return self.completion_mask.sum(1)
+
+    @property
+    def episode_returns(self) -> Tensor:
+        """(N,) float32: undiscounted sums of the env's rewards."""
+        return self.rewards.sum(1)
+
+
+def minibatches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """A fresh permutation of 0 … count-1 in pieces of at most `size`, (size,) int64 on the CPU."""
+    yield from torch.randperm(count, generator=generator).split(size)
+
+
+def by_length(rows: Tensor, lengths: Tensor, max_tokens: int) -> Iterator[Tensor]:
+    """Rows (R,) in pieces of similar length, each of at most `max_tokens` padded tokens: little padding is computed.
+
+    A piece holds at least one row. lengths: (N,) of all rows. Order inside a minibatch does not change its gradient.
+    """
+    ordered = rows[lengths[rows].argsort()]
+    widths = lengths[ordered].tolist()
+    start = 0
+    for end in range(1, len(ordered) + 1):
+        last = end == len(ordered)
+        if last or (end + 1 - start) * widths[end] > max_tokens:
+            yield ordered[start:end]
+            start = end

@@ -1,0 +1,50 @@
+"""What is paid for: one protocol, an algebra, and the rewards that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dyngen_env.rewards.expression import parse_reward
+from dyngen_env.rewards.fluency import Fluency
+from dyngen_env.rewards.keywords import Keywords
+from dyngen_env.rewards.length import Length
+from dyngen_env.rewards.repetition import Repetition
+from dyngen_env.rewards.reward import IllegalToken, Reward, Surroundings, TextReward, as_reward, pay_turns
+from dyngen_env.rewards.sentiment import Sentiment
+
+REWARDS: dict[str, Callable[..., Reward]] = {
+    "fluency": Fluency,
+    "illegal": IllegalToken,
+    "keywords": Keywords,
+    "length": Length,
+    "repetition": Repetition,
+    "sentiment": Sentiment,
+}
+
+
+def make_reward(reward: Any) -> Reward:
+    """A reward from an expression in a string, a Reward, a function of text, or a number.
+
+    Raises:
+        ValueError: the expression cannot be read; the message names the known rewards.
+        TypeError: something else.
+    """
+    return parse_reward(reward, REWARDS) if isinstance(reward, str) else as_reward(reward)
+
+
+__all__ = [
+    "REWARDS",
+    "Fluency",
+    "IllegalToken",
+    "Keywords",
+    "Length",
+    "Repetition",
+    "Reward",
+    "Sentiment",
+    "Surroundings",
+    "TextReward",
+    "as_reward",
+    "make_reward",
+    "pay_turns",
+]

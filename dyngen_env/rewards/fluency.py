@@ -1,0 +1,77 @@
+"""How likely a frozen language model finds the completion: the likelihood reward."""
+
+from __future__ import annotations
+
+import torch
+
+from dyngen_env.lm.loading import load_model, load_tokenizer
+from dyngen_env.lm.logprobs import completion_logprobs
+from dyngen_env.rewards.reward import Reward, Surroundings, pay_turns
+from dyngen_env.structs import Transition
+from dyngen_env.tokenizer import HFTokenizer, adapted
+
+
+class Fluency(Reward):
+    """Mean log-prob of the turn's completion given everything before it, in nats per token (at most 0).
+
+    The ids that the agent chose are scored as they are, under the env's model or another one with the same vocabulary.
+    Under a model with another vocabulary the text is encoded again; then the figure is nats per byte of the
+    completion and the term is called `fluency_per_byte`.
+
+    Args:
+        model: a name as for the env's `model=`; None means the env's own.
+    """
+
+    name = "fluency"
+
+    def __init__(self, model: str | None = None):
+        self.model = model
+        self._device: torch.device | None = None
+
+    def bind(self, surroundings: Surroundings) -> Reward:
+        name = self.model or surroundings.model
+        if name is None:
+            raise ValueError(
+                "reward 'fluency' needs a language model: give the env model=..., or write fluency('reviews-lm')"
+            )
+        bound = Fluency(name)
+        bound._device = surroundings.device
+        if name != surroundings.model:
+            other = adapted(load_tokenizer(name))
+            if tuple(other.token_bytes) != tuple(surroundings.tokenizer.token_bytes):
+                bound._other, bound.name = other, "fluency_per_byte"
+        return bound
+
+    _other: HFTokenizer | None = None  # set when the judge reads with another vocabulary than the env
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        if self._device is None or self.model is None:
+            raise ValueError("reward 'fluency' is not bound to an env: call bind(surroundings) first")
+        if not len(transition.rows):
+            return pay_turns(transition, [])
+        judge = load_model(self.model, device=str(self._device))
+        if self._other is not None:
+            return self._per_byte(transition, judge, self._other)
+        rows = torch.as_tensor(transition.rows, device=self._device)
+        start, end = transition.before.turn_start[rows], transition.spoken.length[rows]
+        tokens = transition.spoken.tokens[rows, : int(end.max())]
+        column = torch.arange(tokens.shape[1], device=self._device)
+        chosen = (column >= start.unsqueeze(1)) & (column < end.unsqueeze(1))
+        logprobs = completion_logprobs(judge, tokens, chosen)
+        return pay_turns(transition, (logprobs.double().sum(1) / chosen.sum(1)).tolist())
+
+    def _per_byte(self, transition: Transition, judge, tokenizer: HFTokenizer) -> torch.Tensor:
+        values = []
+        for text, example in zip(transition.completions, transition.examples, strict=True):
+            context, whole = (
+                tokenizer.encode_prompt(example.prompt),
+                tokenizer.encode_prompt(example.prompt + text),
+            )
+            tokens = torch.tensor([whole], device=self._device)
+            # Tokens can join across the border: the completion's share is the difference of two whole texts.
+            scores = [
+                float(completion_logprobs(judge, t, torch.arange(t.shape[1], device=t.device)[None] > 0).sum())
+                for t in (tokens, torch.tensor([context], device=self._device))
+            ]
+            values.append((scores[0] - scores[1]) / max(1, len(text.encode())))
+        return pay_turns(transition, values)

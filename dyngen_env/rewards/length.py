@@ -1,0 +1,27 @@
+"""Whether the completion is as long as it should be."""
+
+from __future__ import annotations
+
+import torch
+
+from dyngen_env.rewards.reward import Reward, pay_turns
+from dyngen_env.structs import Transition
+
+
+class Length(Reward):
+    """1 - |words - target| / target, at least -1: 1 at the target, 0 for silence and for twice the target.
+
+    Raises:
+        ValueError: target < 1.
+    """
+
+    name = "length"
+
+    def __init__(self, target: int = 20):
+        if target < 1:
+            raise ValueError(f"length needs a target of at least 1 word, got {target}")
+        self.target = target
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        counts = [len(text.split()) for text in transition.completions]
+        return pay_turns(transition, [max(-1.0, 1 - abs(n - self.target) / self.target) for n in counts])

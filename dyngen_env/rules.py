@@ -1,0 +1,35 @@
+"""What each token of a tokenizer does to an episode: text goes on, end tokens and stop strings end the turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from dyngen_env import mdp
+from dyngen_env.structs import ILLEGAL, LENGTH, LIVE, STOP
+from dyngen_env.tokenizer import Tokenizer, stop_automaton
+
+
+def token_rules(
+    tokenizer: Tokenizer, stop: str | Sequence[str], max_new_tokens: int, device: torch.device
+) -> tuple[mdp.Rules, tuple[bytes, ...]]:
+    """The rules by which tokens end turns, and the stop strings as UTF-8.
+
+    Raises:
+        ValueError: a stop string is empty or no text.
+    """
+    strings = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(isinstance(s, str) and s for s in strings):
+        raise ValueError(f"stop strings must be non-empty text, got {strings!r}")
+    encoded = tuple(s.encode("utf-8", "replace") for s in strings)
+    next_state, hit = stop_automaton(tokenizer.token_bytes, encoded)
+    outcome = np.where(hit, STOP, LIVE)
+    outcome[:, sorted(tokenizer.control_ids)] = ILLEGAL
+    outcome[:, sorted(tokenizer.end_ids)] = STOP
+    return mdp.Rules(
+        outcome=torch.from_numpy(outcome).to(device),
+        stop_next=torch.from_numpy(next_state).to(device),
+        budget=torch.tensor([LIVE] * max_new_tokens + [LENGTH], device=device),
+    ), encoded

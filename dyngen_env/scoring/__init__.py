@@ -1,0 +1,1 @@
+"""Pure scores of text, used by rewards, users and evaluation."""

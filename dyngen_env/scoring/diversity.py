@@ -1,0 +1,22 @@
+"""How varied texts are: distinct-n over many texts, repetition within one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def distinct_n(texts: Sequence[str], n: int) -> float:
+    """Distinct word n-grams over all of them, across texts (Li et al., NAACL 2016); 0 if there are none."""
+    grams = [gram for text in texts for gram in _ngrams(text, n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def repeated_share(text: str, n: int) -> float:
+    """The share of a text's word n-grams that occurred in it before, in [0, 1); 0 if it has none."""
+    grams = _ngrams(text, n)
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    words = text.lower().split()
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]

@@ -1,0 +1,107 @@
+"""The five values that pass between the layers: TokenState, Transition, Feedback, Dialogue, Example.
+
+Shapes: B rows, L = max_context_tokens. Everything here is frozen; tensors inside are never written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+# A row's `finish` is an index into this tuple; 0 means that the row is live. Where one token is several of "context",
+# "length", "stop" and "illegal", the greatest counts.
+FINISH_REASONS = ("", "context", "length", "stop", "illegal", "turns", "user", "goal")
+LIVE, CONTEXT, LENGTH, STOP, ILLEGAL, TURNS, USER, GOAL = range(len(FINISH_REASONS))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """The state of B token MDPs. It is the whole history, so a rollout need not store observations."""
+
+    tokens: torch.Tensor  # (B, L) int64, right-padded with -1
+    length: torch.Tensor  # (B,) int64, tokens in the row
+    turn_start: torch.Tensor  # (B,) int64, where the current turn's completion begins
+    earlier: torch.Tensor  # (B, L) bool, True where the agent chose the token in an earlier turn
+    stop_state: torch.Tensor  # (B,) int64, state of the stop-string automaton
+    finish: torch.Tensor  # (B,) int64, index into FINISH_REASONS
+
+    @property
+    def live(self) -> torch.Tensor:
+        """(B,) bool: rows whose episode goes on."""
+        return self.finish.logical_not()  # LIVE is 0
+
+    @property
+    def completion_mask(self) -> torch.Tensor:
+        """(B, L) bool, True where the agent chose the token."""
+        at = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        return self.earlier | ((at >= self.turn_start.unsqueeze(1)) & (at < self.length.unsqueeze(1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a task asks for: a prompt, and optionally a reference answer or other facts a reward may use."""
+
+    prompt: str
+    reference: str | None = None
+    facts: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A user's answer to one turn: words, a rating (the reward's scale is the user's), and whether they leave.
+
+    `ends` is False while the dialogue goes on, True when the user ends it, "goal" when they got what they wanted.
+    """
+
+    text: str = ""
+    rating: float | None = None
+    ends: bool | str = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """One row's dialogue so far, as text: what the user was asked to want, and the turns that were taken.
+
+    `completions[i]` was answered by `feedback[i]`; while a user is being asked, the last completion has none yet.
+    """
+
+    example: Example
+    persona: Any = None
+    completions: tuple[str, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+
+    def said(self, completion: str) -> Dialogue:
+        """The dialogue after the agent's turn."""
+        return Dialogue(self.example, self.persona, (*self.completions, completion), self.feedback)
+
+    def heard(self, feedback: Feedback) -> Dialogue:
+        """The dialogue after the user's answer."""
+        return Dialogue(self.example, self.persona, self.completions, (*self.feedback, feedback))
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step of B rows, as rewards see it: s, a, s' and what was said.
+
+    `rows` lists the rows whose turn just ended; `completions`, `examples` and `feedback` are aligned with it
+    (`completions` decodes on first access, so rewards that read no text cost no text). The completed turn of row
+    `rows[i]` is `spoken.tokens[rows[i], before.turn_start[rows[i]]:spoken.length[rows[i]]]`.
+    """
+
+    before: TokenState
+    actions: torch.Tensor  # (B,) int64
+    spoken: TokenState  # after the agent's token, before the user's answer
+    after: TokenState
+    turn_ended: torch.Tensor  # (B,) bool, True exactly at `rows`
+    rows: Sequence[int] = ()
+    completions: Sequence[str] = ()
+    examples: Sequence[Example] = ()
+    feedback: Sequence[Feedback] = ()
+
+    @property
+    def live(self) -> torch.Tensor:
+        """(B,) bool: rows that were live before the step. Only they can be paid."""
+        return self.before.live

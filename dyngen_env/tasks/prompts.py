@@ -1,0 +1,122 @@
+"""A finite list of prompts, played uniformly at random: from Python, from a file, or the embedded film reviews."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dyngen_env.assets.reviews import film_prompts
+from dyngen_env.structs import Example
+from dyngen_env.tasks.task import Task
+
+SPLITS = ("train", "tune", "eval")
+
+
+class Prompts:
+    """A task whose examples can be listed.
+
+    The env draws from such a task by index, a whole batch at once, and tokenizes every prompt a single time.
+    """
+
+    def __init__(self, examples: Sequence[Example]):
+        if not examples:
+            raise ValueError("no prompts: expected at least one")
+        self.examples = tuple(examples)
+
+    def pick(self, uniforms: np.ndarray) -> np.ndarray:
+        """Indices (R,) of the examples that uniforms (R,) in [0, 1) select."""
+        return (uniforms * len(self.examples)).astype(np.int64)
+
+    def sample(self, rng: np.random.Generator) -> Example:
+        return self.examples[int(self.pick(rng.random(1))[0])]
+
+
+def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str | None = None) -> Prompts:
+    """Prompts from a list, a `.txt` file (one a line), a `.jsonl` file (`prompt`, optionally `reference`), or None:
+    the beginnings of the embedded film reviews.
+
+    Args:
+        split: "train", "tune" or "eval": that part (80/10/10 by a hash). None means "train" for the embedded reviews
+            and everything for prompts of your own.
+
+    Raises:
+        ValueError: an unknown split, no prompts, a malformed line; the message names the file and the line.
+        FileNotFoundError: no such file.
+    """
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
+    if not isinstance(source, str | Path | Iterable | None):
+        raise ValueError(f"prompts={source!r}: expected a list of texts, a path of a .txt or .jsonl file, or a Task")
+    if source is None:
+        return Prompts([Example(prompt) for prompt in film_prompts(split or "train")])
+    name = f"{source}" if isinstance(source, str | Path) else "the list of prompts"
+    examples = _read_file(Path(source)) if isinstance(source, str | Path) else [as_example(p) for p in source]
+    if not examples:
+        raise ValueError(f"no prompts in {name}: expected at least one (one a line, or one JSON object a line)")
+    kept = [e for e in examples if split is None or _split_of(e.prompt) == split]
+    if not kept:
+        raise ValueError(f"no prompt of {name} ({len(examples)} in all) falls into split {split!r}: leave split out")
+    return Prompts(kept)
+
+
+def make_task(prompts: str | Path | Sequence[str | Example] | Task | None, split: str | None = None) -> Task:
+    """A task object as it is; anything else as `read_prompts` takes it.
+
+    Raises:
+        ValueError: as `read_prompts`; or a split of a task object, which has none.
+    """
+    if not hasattr(prompts, "sample"):
+        return read_prompts(prompts, split)  # type: ignore[arg-type]
+    if split is not None:
+        raise ValueError(f"split={split!r} has no meaning for {type(prompts).__name__}, which draws for itself")
+    return prompts  # type: ignore[return-value]
+
+
+def _split_of(text: str) -> str:
+    bucket = int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10
+    return "tune" if bucket == 8 else "eval" if bucket == 9 else "train"
+
+
+def as_example(prompt: str | Example) -> Example:
+    """A prompt as an Example. Raises ValueError if it is neither text nor an Example."""
+    if isinstance(prompt, Example):
+        return prompt
+    if isinstance(prompt, str):
+        return Example(prompt)
+    raise ValueError(f"a prompt is a str or an Example, got {type(prompt).__name__}: {prompt!r}")
+
+
+def _read_file(path: Path) -> list[Example]:
+    if path.suffix not in (".txt", ".jsonl"):
+        raise ValueError(f"prompts file {path} ends in {path.suffix or 'nothing'!r}: expected .txt or .jsonl")
+    if not path.is_file():
+        raise FileNotFoundError(f"no prompts file {path}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"prompts file {path} is not UTF-8 text: {error}") from error
+    # Not splitlines(): JSON strings may hold other line separators, such as U+2028.
+    lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1)]
+    if path.suffix == ".txt":
+        return [Example(line) for _, line in lines if line]
+    return [_parse(path, n, line) for n, line in lines if line]
+
+
+def _parse(path: Path, number: int, line: str) -> Example:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
+    if (
+        not isinstance(record, dict)
+        or not isinstance(record.get("prompt"), str)
+        or not isinstance(record.get("reference"), str | None)
+    ):
+        raise ValueError(f'{path}, line {number}: expected {{"prompt": "...", "reference": "..."}}, got {line[:80]}')
+    known = {"prompt", "reference"}
+    facts = {k: v for k, v in record.items() if k not in known} or None
+    return Example(record["prompt"], record.get("reference"), facts)

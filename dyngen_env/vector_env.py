@@ -1,0 +1,543 @@
+"""TextGenVectorEnv: B token MDPs stepped as one batch on one device. Task -> mdp -> user -> reward; then autoreset."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from dyngen_env import mdp
+from dyngen_env.completions import completion_texts
+from dyngen_env.examples_source import Drawn, ExampleSource, PromptLimit
+from dyngen_env.infos import Ends, LazySequence, array_infos, tensor_infos
+from dyngen_env.observations import Observer, row_of
+from dyngen_env.rendering import RENDER_MODES, Renderer
+from dyngen_env.rewards import IllegalToken, Reward, Surroundings, make_reward
+from dyngen_env.rewards.reward import payment, term_names
+from dyngen_env.rules import token_rules
+from dyngen_env.seeding import EpisodeSeeds, stream_generator
+from dyngen_env.strict_keywords import strict_keywords
+from dyngen_env.structs import (
+    CONTEXT,
+    GOAL,
+    ILLEGAL,
+    LENGTH,
+    LIVE,
+    STOP,
+    TURNS,
+    USER,
+    Dialogue,
+    Example,
+    Feedback,
+    TokenState,
+    Transition,
+)
+from dyngen_env.tasks import Task, make_task
+from dyngen_env.tokenizer import Tokenizer
+from dyngen_env.tokenizer_choice import choose_tokenizer
+from dyngen_env.users import User, make_user
+
+QUIET = Feedback()
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+class TextGenVectorEnv(gym.vector.VectorEnv):
+    """Text generation as a batch of MDPs: the state is the tokens so far, an action is the next token.
+
+    Observations are (B, L) int64 tokens padded with -1, actions (B,) tokens, rewards (B,) floats. At an episode's end
+    the info holds `finish_reason`, `text`, `reward_terms` and, after more than one turn, `dialogue`.
+
+    Args:
+        num_envs: B, how many rows.
+        model: names the language model whose tokenizer and context window are used: "reviews-lm", "smollm2", a hub
+            id, a folder, a `.gguf` file. No weights are loaded unless a reward or a user asks for them.
+        tokenizer: a name as for `model`, "bytes", or an object (see `tokenizer.Tokenizer`). Not beside `model`.
+        prompts: a list of texts, a path of a `.txt` or `.jsonl` file, or a `Task`. None: film reviews, embedded.
+        reward: an expression ("sentiment + 0.1*fluency"), a `Reward`, or a function f(text) -> float.
+        user: who answers the agent's turns; None is nobody.
+        max_new_tokens: the budget of one turn.
+        max_turns: turns of the agent in an episode. Matters only if the user answers.
+        max_context_tokens: L.
+        context_overflow: "end" ends the episode when L is full, "drop_oldest" cuts the oldest turns.
+        prompt_overflow: "error", or "truncate_left" for prompts that leave no room for `max_new_tokens`.
+        stop: strings that end a turn when they appear in it.
+        split: "train", "tune" or "eval" part of the prompts (`tasks.read_prompts`).
+        observation: "tokens", "dict" or "text" (`observations.Observer`).
+        output: "numpy", or "torch" for tensors on `device`. Those tensors are the env's own state: do not write to
+            them.
+        device: where the state lives and models run.
+        render_mode: "ansi", "human", "rgb_array" or None.
+        length_limit: "terminate" ends an episode whose budget is used up as part of the task, "truncate" as a cut.
+        autoreset_mode: one of Gymnasium's three, as the enum or its name.
+
+    Raises:
+        ValueError: any argument that cannot work, at construction; the message says which, and what to do.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}
+
+    @strict_keywords
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        model: str | None = None,
+        tokenizer: str | Tokenizer | None = None,
+        prompts: str | Sequence[str] | Task | None = None,
+        reward: str | Reward | Callable[..., float] = "fluency",
+        user: str | User | None = None,
+        max_new_tokens: int = 32,
+        max_turns: int = 1,
+        max_context_tokens: int = 128,
+        context_overflow: str = "end",
+        prompt_overflow: str = "error",
+        stop: str | Sequence[str] = (),
+        split: str | None = None,
+        observation: str = "tokens",
+        output: str = "numpy",
+        device: str = "cpu",
+        render_mode: str | None = None,
+        length_limit: str = "terminate",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    ):
+        _in_worker(device)
+        _one_of("output", output, ("numpy", "torch"))
+        _one_of("context_overflow", context_overflow, ("end", "drop_oldest"))
+        _one_of("prompt_overflow", prompt_overflow, ("error", "truncate_left"))
+        _one_of("length_limit", length_limit, ("terminate", "truncate"))
+        _one_of("render_mode", render_mode, (None, *RENDER_MODES))
+        for name, value in (
+            ("num_envs", num_envs),
+            ("max_new_tokens", max_new_tokens),
+            ("max_turns", max_turns),
+            ("max_context_tokens", max_context_tokens),
+        ):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        if context_overflow == "drop_oldest":
+            raise NotImplementedError('context_overflow="drop_oldest" is not there yet: use "end"')
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.num_envs, self.output, self.render_mode = num_envs, output, render_mode
+        self.device = torch.device(device)
+        self.max_turns, self.max_new_tokens = max_turns, max_new_tokens
+        self.max_context_tokens, self.context_overflow = max_context_tokens, context_overflow
+        self.length_limit = length_limit
+
+        self.tokenizer, self.model = choose_tokenizer(model, tokenizer, max_context_tokens)
+        self.user = make_user(user)
+        self.task = make_task(prompts, split)
+        room = max_context_tokens - max_new_tokens
+        if room < 1:
+            raise ValueError(
+                f"max_new_tokens={max_new_tokens} leaves no room for a prompt in max_context_tokens="
+                f"{max_context_tokens}: raise max_context_tokens or lower max_new_tokens"
+            )
+        encode = self.tokenizer.encode_opening if self.user.answers else self.tokenizer.encode_prompt
+        limit = PromptLimit(encode, room, prompt_overflow)
+        self._source = ExampleSource(self.task, limit, max_context_tokens, self.device)
+        self._rules, self._stop = token_rules(self.tokenizer, stop, max_new_tokens, self.device)
+
+        bound = make_reward(reward).bind(Surroundings(self.model, self.tokenizer, self.device))
+        priced = any(isinstance(part, IllegalToken) for _, part in bound.terms())
+        self.reward: Reward = bound if priced else bound - IllegalToken()
+        self._terms = self.reward.terms()
+        self.reward_names = term_names(self._terms)
+        self._implied_name = None if priced else self.reward_names[-1]
+
+        self._observer = Observer(observation, self.tokenizer, max_context_tokens, max_new_tokens)
+        self.single_observation_space = self._observer.space
+        self.single_action_space = gym.spaces.Discrete(len(self.tokenizer))
+        self._batch_spaces()
+        self._renderer = Renderer(self.tokenizer)
+
+        self._state: TokenState | None = None
+        generators, self._row_seeds = zip(*(seeding.np_random() for _ in range(num_envs)), strict=True)
+        self._seeds = EpisodeSeeds(generators)
+        self._episode_seeds = np.zeros(num_envs, dtype=np.uint64)
+        self._examples: list[Example] = [Example("")] * num_envs
+        self._dialogues: list[Dialogue | None] = [None] * num_envs
+        self._ended = np.zeros(num_envs, dtype=bool)  # rows that await a reset; replaced, never written to
+        self._paid = torch.zeros(num_envs, len(self._terms), dtype=torch.float64, device=self.device)  # this episode
+
+    def _batch_spaces(self) -> None:
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    # ---------------------------------------------------------------- what agents may ask
+
+    @property
+    def state(self) -> TokenState:
+        """The batch's state. Frozen: do not write to its tensors.
+
+        Raises:
+            ResetNeeded: before the first reset.
+        """
+        if self._state is None:
+            raise ResetNeeded("the env has not been reset: call reset() first")
+        return self._state
+
+    @property
+    def examples(self) -> list[Example]:
+        """What each row is playing."""
+        return list(self._examples)
+
+    @property
+    def over(self) -> bool:
+        """Whether some row has ended and awaits its reset."""
+        return bool(self._ended.any())
+
+    def action_masks(self) -> np.ndarray:
+        """(V,) bool: the legal tokens. Text, end of turn and end of sequence are; BOS, PAD and role tokens are not."""
+        return self._rules.outcome[0].ne(ILLEGAL).numpy(force=True).copy()
+
+    def legal_tokens(self) -> torch.Tensor:
+        """The same on the env's device."""
+        return self._rules.outcome[0] != ILLEGAL
+
+    # ---------------------------------------------------------------- reset and step
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes in all rows, or in those of `options["reset_mask"]`.
+
+        Args:
+            seed: an int s seeds row i with s + i; a list gives each row its own (None: go on).
+            options: `prompt` (str, or a list with one for each row) or `example` (int or list) choose what is played;
+                `reset_mask` (bool (B,)) chooses the rows; other rows come back unchanged.
+        """
+        options = options or {}
+        unknown = set(options) - {"prompt", "example", "reset_mask"}
+        if unknown:
+            raise ValueError(f"unknown reset option {unknown.pop()!r}: expected prompt, example or reset_mask")
+        rows = self._rows_to_reset(options.get("reset_mask"))
+        chosen = self._source.chosen(options, len(rows))
+        self._seed_rows(rows, seed)
+        ended = self._ended.copy()
+        ended[rows] = False
+        self._state = self._begin(self._state, rows, self._episodes(rows, chosen))
+        self._ended = ended
+        return self._output(self._state), {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Append a token to each live row, let users answer the turns that ended, pay, and reset what is due.
+
+        Args:
+            actions: (B,) integers in [0, V).
+
+        Raises:
+            ResetNeeded: before the first reset; in DISABLED mode if a row has ended.
+            ValueError: wrong dtype or shape, or a token out of range. After this and any other error, such as one
+                in a reward, all rows are as they were.
+        """
+        before = self.state
+        due = np.flatnonzero(self._ended)
+        if len(due) and self.autoreset_mode == AutoresetMode.DISABLED:
+            raise ResetNeeded(
+                f'rows {due.tolist()} have ended and autoreset is off: call reset(options={{"reset_mask": ended}})'
+            )
+        tokens, outside = self._tokens(actions)
+        if len(due):
+            outside = outside & before.live  # what is said to rows that await their reset does not matter
+        spoken = mdp.append(before, tokens, self._rules)
+        turn_ended = spoken.finish != before.finish
+        rows = _numpy(turn_ended | outside).nonzero()[0].tolist()  # the one host read of a step
+        if rows:
+            self._refuse(actions, outside)
+
+        completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._stop))
+        after, feedback, dialogues = self._hear(spoken, rows, completions)
+        examples = [self._examples[row] for row in rows]
+        transition = Transition(before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback)
+        rewards, paid = self._pay(transition)
+        terminated, truncated, ended = self._ends(after, rows)
+        infos: dict[str, Any] = {}
+        if rows and ended.any():
+            infos = self._infos(after, ended, rows, completions, dialogues, paid)
+            if self.autoreset_mode == AutoresetMode.SAME_STEP:
+                infos = self._final(infos, ended, after)
+                due, ended = np.flatnonzero(ended), np.zeros_like(ended)
+        episodes = self._episodes(due) if len(due) else None
+
+        self._ended, self._paid = ended, paid  # nothing has changed up to here
+        for row, dialogue in zip(rows, dialogues, strict=True):
+            self._dialogues[row] = dialogue
+        self._state = self._begin(after, due, episodes) if episodes else after
+        observations = self._output(self._state)
+        if self.output == "torch":
+            return observations, rewards.float(), terminated, truncated, infos
+        return observations, _numpy(rewards), _numpy(terminated), _numpy(truncated), infos
+
+    # ---------------------------------------------------------------- the parts of a step
+
+    def _tokens(self, actions: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Actions (B,) on the device, made valid; and (B,) bool, where they were not."""
+        if not isinstance(actions, torch.Tensor):
+            actions = np.asarray(actions)
+            kind = actions.dtype.kind in "iu"
+            tokens = torch.from_numpy(actions.astype(np.int64)) if kind else None
+        else:
+            kind = actions.dtype in INTEGERS
+            tokens = actions.to(self.device, torch.int64)
+        if tokens is None or not kind:
+            raise ValueError(f"actions have dtype {actions.dtype}: expected integers, a token a row")
+        if tuple(tokens.shape) != (self.num_envs,):
+            raise ValueError(f"actions have shape {tuple(tokens.shape)}: expected ({self.num_envs},), a token a row")
+        tokens = tokens.to(self.device)
+        valid = tokens.clamp(0, len(self.tokenizer) - 1)
+        return valid, valid != tokens
+
+    def _refuse(self, actions: Any, outside: torch.Tensor) -> None:
+        rows = outside.nonzero().flatten().tolist()
+        if rows:
+            raise ValueError(
+                f"action {int(actions[rows[0]])} of row {rows[0]} is out of range: "
+                f"expected 0 <= token < {len(self.tokenizer)}"
+            )
+
+    def _hear(
+        self, spoken: TokenState, rows: list[int], completions: Sequence[str]
+    ) -> tuple[TokenState, list[Feedback], list[Dialogue | None]]:
+        """Ask the users of rows whose turn ended, and append their words. An illegal token ends the talk unheard.
+
+        Returns the state, and what each of the rows (R,) heard and has become.
+        """
+        if not self.user.answers or not rows:
+            return spoken, [QUIET] * len(rows), [None] * len(rows)
+        dialogues = [self._dialogues[row].said(said) for row, said in zip(rows, completions, strict=True)]  # type: ignore[union-attr]
+        feedback = [QUIET] * len(rows)
+        finish, length = spoken.finish.tolist(), spoken.length.tolist()
+        asked = [i for i, row in enumerate(rows) if finish[row] in (STOP, LENGTH)]
+        if not asked:
+            return spoken, feedback, [*dialogues]
+        questions = [dialogues[i] for i in asked]
+        rngs = [stream_generator(self._episode_seeds[rows[i]], "user", len(dialogues[i].completions)) for i in asked]
+        answers = self.user.reply(questions, rngs)
+        if len(answers) != len(asked):
+            raise ValueError(
+                f"{type(self.user).__name__}.reply gave {len(answers)} answers to {len(asked)} dialogues: "
+                "expected one each"
+            )
+        words, ends = [], []
+        for i, answer in zip(asked, answers, strict=True):
+            feedback[i], dialogues[i] = answer, dialogues[i].heard(answer)
+            last = int(spoken.tokens[rows[i], length[rows[i]] - 1])
+            words.append(self.tokenizer.encode_reply(answer.text, last))
+            over = len(dialogues[i].completions) >= self.max_turns
+            ends.append(GOAL if answer.ends == "goal" else USER if answer.ends else TURNS if over else LIVE)
+        padded = torch.zeros(len(words), max(1, *map(len, words)), dtype=torch.int64)
+        for i, ids in enumerate(words):
+            padded[i, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+        heard = mdp.hear(
+            spoken,
+            torch.tensor([rows[i] for i in asked], device=self.device),
+            padded.to(self.device),
+            torch.tensor([len(ids) for ids in words], device=self.device),
+            torch.tensor(ends, device=self.device),
+        )
+        return heard, feedback, [*dialogues]
+
+    def _pay(self, transition: Transition) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) float64 rewards, zero on rows that were not live; and (B, K), each term's sum over the episode."""
+        due = [k for k, (_, part) in enumerate(self._terms) if transition.rows or part.per_token]
+        if not due:
+            return torch.zeros(self.num_envs, dtype=torch.float64, device=self.device), self._paid
+        amounts = torch.zeros_like(self._paid)
+        for k in due:
+            scale, part = self._terms[k]
+            amounts[:, k] = scale * payment(part, transition)
+        amounts = torch.where(transition.live.unsqueeze(1), amounts, 0.0)
+        return amounts.sum(1), self._paid + amounts
+
+    def _ends(self, after: TokenState, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        """terminated and truncated (B,) bool of this step, and which rows ended, on the host."""
+        never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        if not rows:
+            return never, never.clone(), np.zeros(self.num_envs, dtype=bool)
+        where = torch.as_tensor(rows, device=self.device)
+        finish = after.finish[where]
+        cut = finish == CONTEXT
+        if self.length_limit == "truncate":
+            cut = cut | (finish == LENGTH)
+        over = finish != LIVE
+        terminated, truncated = never.index_copy(0, where, over & ~cut), never.index_copy(0, where, over & cut)
+        return terminated, truncated, _numpy(terminated | truncated)
+
+    def _infos(
+        self,
+        after: TokenState,
+        ended: np.ndarray,
+        rows: list[int],
+        completions: Sequence[str],
+        dialogues: Sequence[Dialogue | None],
+        paid: torch.Tensor,
+    ) -> dict[str, Any]:
+        """Infos of the episodes that ended in this step; `rows` are those whose turn ended."""
+        which = [i for i, row in enumerate(rows) if ended[row]]
+        texts = LazySequence(len(which), lambda: [completions[i] for i in which])
+        ends = Ends(
+            [rows[i] for i in which], ended, after.finish, texts, [dialogues[i] for i in which],
+            paid, self.reward_names, self._implied_name,
+        )  # fmt: skip
+        return tensor_infos(ends) if self.output == "torch" else array_infos(ends)
+
+    def _final(self, infos: dict[str, Any], ended: np.ndarray, after: TokenState) -> dict[str, Any]:
+        """What SAME_STEP reports of episodes whose rows are reset in this very step."""
+        if self.output == "torch":
+            mask = torch.from_numpy(ended).to(self.device)
+            final = self._observer.tensors(after)
+            return {"final_obs": final, "_final_obs": mask, "final_info": infos, "_final_info": mask.clone()}
+        observations = self._observer.arrays(after)
+        array = np.full(self.num_envs, None, dtype=object)
+        for row in np.flatnonzero(ended).tolist():
+            array[row] = row_of(observations, row)
+        return {"final_obs": array, "_final_obs": ended, "final_info": infos, "_final_info": ended.copy()}
+
+    def _episodes(self, rows: np.ndarray, chosen: Drawn | None = None) -> _Episodes:
+        """What the next episodes of `rows` (R,) play: what was chosen, or what their seeds say."""
+        seeds = self._seeds.next(rows)  # drawn even if unused, so that choosing an example shifts no later episode
+        drawn = chosen or self._source.draw(seeds)
+        if not self.user.answers:
+            return _Episodes(seeds, drawn, [None] * len(rows))
+        personas = self.user.begin(drawn.examples, [stream_generator(seed, "user", 0) for seed in seeds])
+        return _Episodes(seeds, drawn, [Dialogue(e, p) for e, p in zip(drawn.examples, personas, strict=True)])
+
+    def _begin(self, state: TokenState | None, rows: np.ndarray, episodes: _Episodes) -> TokenState:
+        """The state in which `rows` (R,) begin these episodes."""
+        self._episode_seeds[rows] = episodes.seeds
+        for row, example, dialogue in zip(rows, episodes.drawn.examples, episodes.dialogues, strict=True):
+            self._examples[row], self._dialogues[row] = example, dialogue
+        where = torch.from_numpy(rows).to(self.device)
+        self._paid = self._paid.index_fill(0, where, 0.0)
+        if state is None or len(rows) == self.num_envs:
+            return mdp.initial(episodes.drawn.tokens, episodes.drawn.lengths)
+        return mdp.restart(state, where, episodes.drawn.tokens, episodes.drawn.lengths)
+
+    def _rows_to_reset(self, mask: Any) -> np.ndarray:
+        if mask is None:
+            return np.arange(self.num_envs)
+        mask = mask.numpy(force=True) if isinstance(mask, torch.Tensor) else np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ValueError(
+                f"reset_mask must be bool of shape ({self.num_envs},) with at least one True, got {mask.dtype} of "
+                f"shape {mask.shape} with {int(np.count_nonzero(mask))} set"
+            )
+        if self._state is None and not mask.all():
+            raise ResetNeeded("the first reset must be of all rows")
+        return np.flatnonzero(mask)
+
+    def _seed_rows(self, rows: np.ndarray, seed: int | Sequence[int | None] | None) -> None:
+        """Seed those of `rows` (R,) that are to be seeded: with s + i, or with the i-th of a list."""
+        if seed is None:
+            return
+        if isinstance(seed, int | np.integer):
+            seed = range(int(seed), int(seed) + self.num_envs)
+        if len(seed) != self.num_envs:
+            raise ValueError(f"{len(seed)} seeds for {self.num_envs} rows: give one int, or one seed a row")
+        fresh = {row: seeding.np_random(int(seed[row])) for row in rows.tolist() if seed[row] is not None}  # type: ignore[arg-type]
+        for row, (generator, _) in fresh.items():
+            self._seeds.reseed(row, generator)
+        self._row_seeds = tuple(fresh[row][1] if row in fresh else known for row, known in enumerate(self._row_seeds))
+
+    def _output(self, state: TokenState) -> Any:
+        return self._observer.tensors(state) if self.output == "torch" else self._observer.arrays(state)
+
+    # ---------------------------------------------------------------- copies, streams, pictures
+
+    def fork(self, rows: Sequence[int], reseed: int | None = None) -> TextGenVectorEnv:
+        """A new env whose rows are copies of `rows` (any number, repeats allowed): states, personas, random streams.
+
+        Given equal actions the copies do what the originals do. With `reseed=s`, row i's future episodes and its
+        user go on from seed s + i instead, so branches differ.
+        """
+        state, rows = self.state, list(rows)
+        out = [row for row in rows if not 0 <= row < self.num_envs]
+        if out or not rows:
+            raise ValueError(f"cannot fork rows {rows}: expected at least one of 0 to {self.num_envs - 1}")
+        twin = copy.copy(self)
+        twin.num_envs = len(rows)
+        twin.metadata = dict(self.metadata)
+        twin._batch_spaces()
+        twin._state = mdp.fork(state, torch.as_tensor(rows, device=self.device))
+        twin._seeds = self._seeds.fork(rows)
+        twin._examples = [self._examples[row] for row in rows]
+        twin._dialogues = [copy.deepcopy(self._dialogues[row]) for row in rows]
+        twin._episode_seeds = self._episode_seeds[rows].copy()
+        twin._row_seeds = tuple(self._row_seeds[row] for row in rows)
+        twin._ended = self._ended[rows].copy()
+        twin._paid = self._paid[rows].clone()
+        if reseed is not None:
+            twin._seed_rows(np.arange(len(rows)), reseed)
+            twin._episode_seeds = np.arange(reseed, reseed + len(rows), dtype=np.uint64)
+        return twin
+
+    def reseed(self, row: int, generator: np.random.Generator) -> None:
+        """Draw row `row`'s future episodes from another generator."""
+        self._seeds.reseed(row, generator)
+        self._row_seeds = (*self._row_seeds[:row], -1, *self._row_seeds[row + 1 :])  # Gymnasium's word for "unknown"
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Each row's generator. Episode seeds are taken from it in blocks (`seeding.EpisodeSeeds`)."""
+        return tuple(self._seeds.generators)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """What each row's generator was seeded with."""
+        return self._row_seeds
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A frame for each row: text in mode "ansi", (H, W, 3) uint8 in "rgb_array"; "human" prints and gives None."""
+        if self.render_mode is None or self._state is None:
+            return None
+        return self._renderer.frames(self.render_mode, self._state, self._paid.sum(1))
+
+
+@dataclass(frozen=True)
+class _Episodes:
+    """What some rows (R,) are about to play."""
+
+    seeds: np.ndarray  # (R,) uint64, of the episodes
+    drawn: Drawn
+    dialogues: Sequence[Dialogue | None]
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return np.array(tensor.numpy(force=True))  # a copy, also of what is on the host
+
+
+def _one_of(name: str, value: Any, known: Sequence[Any]) -> None:
+    if value not in known:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, known))}")
+
+
+def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    if isinstance(mode, AutoresetMode):
+        return mode
+    for known in AutoresetMode:
+        if str(mode).replace("_", "").lower() == known.value.replace("_", "").lower():
+            return known
+    raise ValueError(f"autoreset_mode={mode!r}: expected one of {', '.join(m.name for m in AutoresetMode)}")
+
+
+def _in_worker(device: str) -> None:
+    """What must hold before the first tensor is made in a worker process."""
+    if multiprocessing.parent_process() is None:
+        return
+    if torch.device(device).type == "cuda" and torch.cuda._is_in_bad_fork():
+        raise RuntimeError(
+            f'device={device!r} in a forked worker: CUDA cannot be used after a fork; pass context="spawn" to the '
+            "async vector env, or step one native vector env on the device instead"
+        )
+    torch.set_num_threads(1)  # a forked child of a process that ran threaded torch hangs otherwise

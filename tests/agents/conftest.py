@@ -1,0 +1,42 @@
+"""A tiny language model in a folder, for tests of everything around a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+SENTENCES = [
+    "The film is good and the story is great.",
+    "The film is bad and the story is awful.",
+    "A happy, funny, lovely picture that we enjoy.",
+    "A sad, dull, terrible picture that we hate.",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A folder with a random GPT-2 of two layers and a byte-level BPE tokenizer of about 300 tokens."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<|bos|>", "<|eos|>", "<|pad|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(SENTENCES * 10, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<|bos|>", eos_token="<|eos|>", pad_token="<|pad|>"
+    )
+    tokenizer.save_pretrained(folder)
+    ends = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        size = dict(vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=2)
+        GPT2LMHeadModel(GPT2Config(**size, **ends)).save_pretrained(folder)
+    return folder

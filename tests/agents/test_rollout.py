@@ -1,0 +1,95 @@
+"""Whole episodes, a fixed share for each row, aligned with the tokens."""
+
+import pytest
+import torch
+
+from agents.policy import Action, Actor
+from agents.rollout import collect
+from dyngen_env.structs import Example
+from tests.agents.small import small_env, small_policy
+
+
+class Scripted:
+    """Row r writes r + 1 times the letter 'a' and ends; its log-prob is minus its step, its value the length."""
+
+    def __call__(self, tokens, lengths):
+        wrote = (tokens == ord("a")).sum(1)
+        rows = torch.arange(len(tokens))
+        action = torch.where(wrote > rows, 257, ord("a"))
+        return Action(action, -wrote.float(), lengths.float())
+
+
+def letters(text):
+    return float(len(text))
+
+
+def test_rows_play_their_share_however_long_their_episodes_are():
+    """Taking the first 8 to finish would give the short rows most of them."""
+    env = small_env(4, prompts=["xyz"], reward=letters)
+    batch = collect(env, Scripted(), 8, seed=0)
+    assert [len(text) for text in batch.texts] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert batch.episode_returns.tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert batch.finish_reasons == ["stop"] * 8
+
+
+def test_an_uneven_share():
+    env = small_env(4, prompts=["xyz"], reward=letters)
+    assert [len(text) for text in collect(env, Scripted(), 6, seed=0).texts] == [1, 1, 2, 2, 3, 4]
+
+
+def test_everything_stands_at_the_token_it_belongs_to():
+    env = small_env(3, prompts=["xyz"], reward=letters)
+    batch = collect(env, Scripted(), 3, seed=0)
+    # BOS x y z, then the completion of row 2: a a a EOS.
+    assert batch.tokens[2, :9].tolist() == [256, 120, 121, 122, 97, 97, 97, 257, -1]
+    assert batch.completion_mask[2].nonzero().flatten().tolist() == [4, 5, 6, 7]
+    assert batch.logprobs[2, :9].tolist() == [0, 0, 0, 0, 0, -1, -2, -3, 0]
+    assert batch.values[2, :9].tolist() == [0, 0, 0, 0, 4, 5, 6, 7, 0]
+    assert batch.rewards[2, :9].tolist() == [0, 0, 0, 0, 0, 0, 0, 3, 0]
+    assert batch.reward_terms["letters"].tolist() == [1, 2, 3]
+
+
+def test_groups_play_the_same_example():
+    env = small_env(8)
+    batch = collect(env, Actor(small_policy(env), seed=0), 24, seed=3, group_size=4)
+    assert batch.groups.tolist() == [i // 4 for i in range(24)]
+    for start in range(0, 24, 4):
+        assert len(set(batch.prompts[start : start + 4])) == 1
+    assert len(set(batch.prompts)) > 1
+
+
+def test_chosen_examples_are_played_once_each():
+    env = small_env(4)
+    prompts = [f"prompt {i}" for i in range(10)]
+    batch = collect(env, Actor(small_policy(env), seed=0), 10, seed=0, examples=[Example(p) for p in prompts])
+    assert list(batch.prompts) == prompts
+
+
+def test_truncated_episodes_are_bootstrapped_and_others_are_not():
+    env = small_env(4, prompts=["xyz"], length_limit="truncate", max_new_tokens=3)
+    batch = collect(env, Scripted(), 4, seed=0, bootstrap=lambda tokens, lengths: lengths.float())
+    assert batch.finish_reasons == ["stop", "stop", "length", "length"]
+    assert batch.bootstrap.tolist() == [0, 0, 7, 7]
+
+
+def test_the_share_does_not_depend_on_other_rows():
+    """Rows 0 to 3 of a batch of 8 play what a batch of 4 plays."""
+    small, large = small_env(4), small_env(8)
+    policy = small_policy(small)
+    few = collect(small, Actor(policy, seed=1), 4, seed=9)
+    many = collect(large, Actor(policy, seed=1), 8, seed=9)
+    assert torch.equal(few.tokens, many.tokens[:4])
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments", "message"),
+    [
+        (dict(output="numpy"), {}, 'output="torch"'),
+        (dict(autoreset_mode="next_step"), {}, "same_step"),
+        ({}, dict(group_size=3), "multiple of group_size=3"),
+        ({}, dict(examples=[Example("a")]), "1 examples for 16 episodes"),
+    ],
+)
+def test_a_wrong_set_up_is_refused(env, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        collect(small_env(**env), Scripted(), 16, **arguments)
