@@ -13,7 +13,9 @@ import gymnasium as gym
 import torch
 import tyro
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
+from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 from agents.checkpoint import open_checkpoint
@@ -32,7 +34,7 @@ from dyngen_env.lm.decoding import generate
 from dyngen_env.lm.loading import load_model, load_tokenizer
 from dyngen_env.tokenizer import HFTokenizer
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("agents.cli")  # not __name__, which is __main__ under `python -m`
 
 WRONG_INPUT, FAILED = 2, 1  # exit codes; a signal's is 128 + its number
 
@@ -149,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _train(options, options.algorithm)
         raise AssertionError(options)
     except KeyboardInterrupt:
-        console.print("aborted; the last checkpoint is whole", style="bold red")
+        console.print("aborted; what was saved before is whole", style="bold red")
         return 130
     except (ValueError, FileNotFoundError, FileExistsError, gym.error.Error) as error:
         return _failed(error, options.traceback, WRONG_INPUT)
@@ -212,7 +214,7 @@ def _generate(options: Generate) -> int:
     out = Console()
     for prompt, completions in zip(options.prompt, texts, strict=True):
         for text in completions:
-            out.print(f"[bold]{prompt}[/bold]{text}")
+            out.print(Text.assemble((prompt, "bold"), text))
     return 0
 
 
@@ -230,7 +232,9 @@ def _model_of(name: str) -> str:
 def _log_to_stderr() -> None:
     handler: logging.Handler
     if console.is_terminal:
-        handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
+        handler = RichHandler(
+            console=console, show_time=False, show_path=False, show_level=False, highlighter=NullHighlighter()
+        )
     else:
         handler = logging.StreamHandler()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])

@@ -102,17 +102,11 @@ class Learner:
 
         Raises:
             FloatingPointError: the policy's log-probs are not finite, so its weights are of no use.
-            ValueError: a reward is not a finite number.
+            ValueError: the env got a reward that is not a finite number.
         """
         batch = self._play("play", self.config.episodes, on_token)
         if not batch.logprobs.isfinite().all():
             raise FloatingPointError("the policy gives log-probs that are not finite")
-        broken = (~batch.rewards.isfinite()).any(1).nonzero().flatten().tolist()
-        if broken:
-            raise ValueError(
-                f"update {self.iteration + 1} of {self.config.updates} is not learned: the reward of "
-                f"{batch.texts[broken[0]][:60]!r} is {float(batch.episode_returns[broken[0]])}, expected a finite number"
-            )
         return batch
 
     def learn(self, batch: Trajectories) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +42,19 @@ def training_progress(done: int, total: int) -> TrainingProgress:
 
 
 class TerminalBar:
-    """A bar with reward, KL per token, entropy, tokens per second and time left."""
+    """A bar with the time left, and under it reward, KL per token, entropy and tokens per second."""
 
     def __init__(self, done: int, total: int):
-        self._bar = Progress(
+        self._bar = _TwoLines(
             SpinnerColumn(),
-            TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=20),
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[left]}"),
             console=console,
+            expand=True,
         )
-        self._task = self._bar.add_task("starting", total=total, completed=done, numbers="")
+        self._task = self._bar.add_task("starting", total=total, completed=done, left="")
         self._phase, self._tokens = "starting", 0
 
     def __enter__(self) -> TerminalBar:
@@ -70,7 +73,18 @@ class TerminalBar:
         self._bar.update(self._task, description=f"{self._phase} {self._tokens:,} tokens")
 
     def update(self, metrics: dict[str, Any], seconds_left: float) -> None:
-        self._bar.update(self._task, completed=metrics["update"], numbers=summary(metrics, seconds_left))
+        self._bar.numbers = summary(metrics)
+        self._bar.update(self._task, completed=metrics["update"], left=time_left(seconds_left))
+
+
+class _TwoLines(Progress):
+    """A progress bar with a line of text under it."""
+
+    numbers = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        yield Text("  " + self.numbers, no_wrap=True, overflow="ellipsis")
 
 
 class LogLines:
@@ -95,13 +109,19 @@ class LogLines:
         now = time.monotonic()
         if now - self._last > SECONDS_BETWEEN_LINES or metrics["update"] == self._total:
             self._last = now
-            log.info("update %d/%d  %s", metrics["update"], self._total, summary(metrics, seconds_left))
+            log.info("update %d/%d  %s  %s", metrics["update"], self._total, summary(metrics), time_left(seconds_left))
 
 
-def summary(metrics: dict[str, Any], seconds_left: float) -> str:
+def summary(metrics: dict[str, Any]) -> str:
     """One line about an update."""
-    minutes, seconds = divmod(round(seconds_left), 60)
     return (
         f"reward {metrics['reward']:+.3f}  KL/token {metrics['kl_per_token']:.3f}  entropy {metrics['entropy']:.2f}  "
-        f"{metrics['tokens_per_second']:,.0f} tokens/s  {minutes}:{seconds:02d} left"
+        f"{metrics['tokens_per_second']:,.0f} tokens/s"
     )
+
+
+def time_left(seconds: float) -> str:
+    """As minutes and seconds, with hours where there are any."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}") + " left"

@@ -41,4 +41,5 @@ def samples_table(markdown: str) -> RenderableType:
 def _figure(key: str, figures: dict[str, Any]) -> str:
     if key == "reward_mean":
         return f"{figures[key]:.3f} ± {figures['reward_ci95']:.3f}"
-    return f"{figures[key]:.1f}" if key in ("length_mean", "perplexity_ref") else f"{figures[key]:.3f}"
+    digits = 1 if key in ("length_mean", "perplexity_ref") else 3
+    return f"{round(figures[key], digits) + 0.0:.{digits}f}"  # + 0.0: no -0.000

@@ -54,7 +54,7 @@ def find_run(name: str | Path) -> Path:
     latest = [RUNS / "latest", *_by_age()]
     for place in latest if str(name) == "latest" else (Path(name).expanduser(), RUNS / name):
         if has_checkpoint(place):
-            return place.resolve()
+            return place.parent / os.readlink(place) if place.is_symlink() else place
     known = ", ".join(run.name for run in _by_age()[:5])
     raise FileNotFoundError(
         f"no run {str(name)!r}: " + (f"runs/ has {known}" if known else "there is none in runs/ yet")

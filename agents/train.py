@@ -129,6 +129,7 @@ class _Loop:
             raise
         except Exception:
             self.save()
+            log.error("update %d stopped in its rollout; %s holds what was learned before", self.saved + 1, self.folder)
             raise
 
     def save(self) -> None:

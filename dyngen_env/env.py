@@ -11,6 +11,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
+from dyngen_env.infos import info_of_row
 from dyngen_env.rendering import RENDER_MODES
 from dyngen_env.rewards import Reward
 from dyngen_env.strict_keywords import strict_keywords
@@ -103,7 +104,7 @@ class TextGenEnv(gym.Env):
         observations, rewards, terminated, truncated, infos = self.batch.step(one[None])
         self._show()
         over = bool(terminated[0]), bool(truncated[0])
-        return _first(observations), float(rewards[0]), *over, _unbatched(infos)
+        return _first(observations), float(rewards[0]), *over, info_of_row(infos, 0)
 
     def action_masks(self) -> np.ndarray:
         """(V,) bool: the legal tokens (the name that sb3-contrib's MaskablePPO looks for)."""
@@ -131,16 +132,3 @@ def _first(observations: Any) -> Any:
     if isinstance(observations, dict):
         return {key: value[0] for key, value in observations.items()}
     return observations[0]
-
-
-def _unbatched(infos: dict[str, Any]) -> dict[str, Any]:
-    """Row 0 of a vector env's infos, as a single env would have written them."""
-    out: dict[str, Any] = {}
-    for key, value in infos.items():
-        if not key.startswith("_") and infos[f"_{key}"][0]:
-            out[key] = _unbatched(value) if isinstance(value, dict) else _plain(value[0])
-    return out
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value

@@ -120,6 +120,21 @@ def tensor_infos(ends: Ends) -> dict[str, Any]:
     return infos
 
 
+def info_of_row(infos: dict[str, Any], row: int) -> dict[str, Any]:
+    """One row of a vector env's infos, as a single env would have written it: plain numbers, copied arrays."""
+    out: dict[str, Any] = {}
+    for key, value in infos.items():
+        if not key.startswith("_") and infos[f"_{key}"][row]:
+            out[key] = info_of_row(value, row) if isinstance(value, dict) else _plain(value[row])
+    return out
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return value.item() if isinstance(value, np.generic | torch.Tensor) and value.ndim == 0 else value
+
+
 def transcript(dialogue: Dialogue) -> list[dict[str, Any]]:
     """A dialogue as a list of `{"role", "text"}`; the user's answers carry their `rating`."""
     turns: list[dict[str, Any]] = [{"role": "user", "text": dialogue.example.prompt}]

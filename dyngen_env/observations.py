@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.error import CustomSpaceError
+from gymnasium.vector.utils import create_shared_memory
 
 from dyngen_env.structs import TokenState
 from dyngen_env.tokenizer import Tokenizer, decode
 
 OBSERVATIONS = ("tokens", "dict", "text")
-
-
-class _Unicode(Sequence[str]):
-    """Every character, by its code point."""
-
-    def __len__(self) -> int:
-        return 0x110000
-
-    def __getitem__(self, code):  # an int
-        return chr(code)
 
 
 class AnyText(spaces.Text):
@@ -34,12 +25,6 @@ class AnyText(spaces.Text):
 
     def __init__(self, max_length: int):
         super().__init__(max_length=max_length, min_length=0)
-
-    # How Gymnasium numbers characters when a worker sends text through shared memory.
-    character_set = character_list = _Unicode()  # type: ignore[assignment]
-
-    def character_index(self, char: str) -> np.int32:
-        return np.int32(ord(char))
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
         """Printable ASCII of a random length; masks are not supported."""
@@ -56,6 +41,12 @@ class AnyText(spaces.Text):
         return isinstance(other, AnyText) and other.max_length == self.max_length
 
     __hash__ = None  # type: ignore[assignment]  # like the other spaces: mutable, hence not hashable
+
+
+@create_shared_memory.register(AnyText)
+def _no_shared_memory(space: AnyText, n: int = 1, ctx: Any = None) -> Any:
+    """Gymnasium reads text from shared memory once and never again (its issue 1164)."""
+    raise CustomSpaceError('observation="text" needs AsyncVectorEnv(..., shared_memory=False)')
 
 
 class Observer:

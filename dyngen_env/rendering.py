@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import textwrap
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,9 @@ from dyngen_env.structs import FINISH_REASONS, TokenState
 from dyngen_env.tokenizer import Tokenizer, decode
 
 RENDER_MODES = ("ansi", "human", "rgb_array")
-WIDTH, HEIGHT, FONT_SIZE = 640, 360, 18
+WIDTH, HEIGHT, FONT_SIZE = 640, 360, 16
 BACKGROUND, GIVEN, CHOSEN, NOTE = (250, 250, 247), (110, 110, 110), (20, 60, 160), (150, 90, 20)
-COLUMNS, LINES = 60, 13
+COLUMNS, LINES = 62, 15
 
 
 class Renderer:
@@ -62,10 +65,18 @@ def _ansi(spans: list[tuple[str, bool]], note: str) -> str:
     return f"{body}\n[{note}]"
 
 
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """DejaVu Sans, which matplotlib brings: Pillow's own font has no "é". Found without importing matplotlib."""
+    spec = importlib.util.find_spec("matplotlib")
+    file = Path(spec.origin if spec and spec.origin else "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
+    return ImageFont.truetype(file, FONT_SIZE) if file.is_file() else ImageFont.load_default(FONT_SIZE)
+
+
 def _image(spans: list[tuple[str, bool]], note: str) -> np.ndarray:
     """(HEIGHT, WIDTH, 3) uint8; of a long text the last lines."""
     picture = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT_SIZE)
+    draw, font = ImageDraw.Draw(picture), _font()
     text = "".join(part for part, _ in spans)
     owner = [mine for part, mine in spans for _ in part]
     lines, at = [], 0

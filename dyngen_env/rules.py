@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -20,16 +20,23 @@ def token_rules(
     Raises:
         ValueError: a stop string is empty or no text.
     """
-    strings = (stop,) if isinstance(stop, str) else tuple(stop)
-    if not all(isinstance(s, str) and s for s in strings):
-        raise ValueError(f"stop strings must be non-empty text, got {strings!r}")
+    strings = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(strings, Iterable) or not all(isinstance(s, str) and s for s in strings):
+        raise ValueError(f"stop strings must be non-empty text, got {stop!r}")
     encoded = tuple(s.encode("utf-8", "replace") for s in strings)
     next_state, hit = stop_automaton(tokenizer.token_bytes, encoded)
     outcome = np.where(hit, STOP, LIVE)
-    outcome[:, sorted(tokenizer.control_ids)] = ILLEGAL
+    outcome[:, ~legal_tokens(tokenizer)] = ILLEGAL
     outcome[:, sorted(tokenizer.end_ids)] = STOP
     return mdp.Rules(
         outcome=torch.from_numpy(outcome).to(device),
         stop_next=torch.from_numpy(next_state).to(device),
         budget=torch.tensor([LIVE] * max_new_tokens + [LENGTH], device=device),
     ), encoded
+
+
+def legal_tokens(tokenizer: Tokenizer) -> np.ndarray:
+    """(V,) bool: what an agent may choose. Text and ends of turns; not BOS, PAD and role tokens."""
+    legal = np.ones(len(tokenizer), dtype=bool)
+    legal[sorted(tokenizer.control_ids - tokenizer.end_ids)] = False
+    return legal

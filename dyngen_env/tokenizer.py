@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -124,9 +124,7 @@ class HFTokenizer:
         return tuple(_token_bytes(self.hf, self._size, self.control_ids))
 
     def encode(self, text: str) -> list[int]:
-        """Ids of text that follows other text: SentencePiece would begin every piece with a space of its own."""
-        before, ids = self._plain("\n"), self._plain("\n" + text)
-        return ids[len(before) :] if ids[: len(before)] == before else self._plain(text)
+        return _following(self._plain, text)
 
     def _plain(self, text: str, **kwargs: Any) -> list[int]:
         clean = text.encode("utf-8", "replace").decode()  # lone surrogates, which JSON can hold, are no text
@@ -176,6 +174,12 @@ class _TurnTokens:
     agent_header: list[int]  # what ends the user's turn and begins the agent's
 
 
+def _following(encode: Callable[[str], list[int]], text: str) -> list[int]:
+    """Ids of text that follows other text: by itself, SentencePiece would let it begin with a space."""
+    before, ids = encode("\n"), encode("\n" + text)
+    return ids[len(before) :] if ids[: len(before)] == before else encode(text)
+
+
 def _turn_tokens(tokenizer: HFTokenizer) -> _TurnTokens:
     hf = tokenizer.hf
 
@@ -184,13 +188,14 @@ def _turn_tokens(tokenizer: HFTokenizer) -> _TurnTokens:
 
     if hf.chat_template:
         before, after, link, agent = _template_texts(hf, tokenizer.name)
-        between = ids(link)
+        between = _following(ids, link)
         cut = next((i + 1 for i, token in enumerate(between) if token in tokenizer.end_ids), 0)
-        return _TurnTokens((ids(before), ids(after)), between[:cut], between[cut:], ids(agent))
+        opening = (ids(before), _following(ids, after))
+        return _TurnTokens(opening, between[:cut], between[cut:], _following(ids, agent))
     bos = [] if hf.bos_token_id is None else [hf.bos_token_id]
     if _has_roles(hf):
-        user, agent, end = ([i] for i in hf.convert_tokens_to_ids(ROLES))
-        return _TurnTokens(([*bos, *user], [*end, *agent]), end, user, [*end, *agent])
+        user, assistant, end = hf.convert_tokens_to_ids(ROLES)
+        return _TurnTokens(([*bos, user], [end, assistant]), [end], [user], [end, assistant])
     line = tokenizer.encode("\n")
     return _TurnTokens((bos, line), [], line, line)
 

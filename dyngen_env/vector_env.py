@@ -110,7 +110,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         length_limit: str = "terminate",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ):
-        _in_worker(device)
+        self.device = _device(device)
         _one_of("output", output, ("numpy", "torch"))
         _one_of("context_overflow", context_overflow, ("end", "drop_oldest"))
         _one_of("prompt_overflow", prompt_overflow, ("error", "truncate_left"))
@@ -129,7 +129,6 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.output, self.render_mode = num_envs, output, render_mode
-        self.device = torch.device(device)
         self.max_turns, self.max_new_tokens = max_turns, max_new_tokens
         self.max_context_tokens, self.context_overflow = max_context_tokens, context_overflow
         self.length_limit = length_limit
@@ -144,6 +143,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
                 f"{max_context_tokens}: raise max_context_tokens or lower max_new_tokens"
             )
         encode = self.tokenizer.encode_opening if self.user.answers else self.tokenizer.encode_prompt
+        encode("")  # raises if the tokenizer cannot write a dialogue, or begin a text
         limit = PromptLimit(encode, room, prompt_overflow)
         self._source = ExampleSource(self.task, limit, max_context_tokens, self.device)
         self._rules, self._stop = token_rules(self.tokenizer, stop, max_new_tokens, self.device)
@@ -283,18 +283,17 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
 
     def _tokens(self, actions: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Actions (B,) on the device, made valid; and (B,) bool, where they were not."""
-        if not isinstance(actions, torch.Tensor):
-            actions = np.asarray(actions)
-            kind = actions.dtype.kind in "iu"
-            tokens = torch.from_numpy(actions.astype(np.int64)) if kind else None
+        if isinstance(actions, torch.Tensor):
+            integers = actions.dtype in INTEGERS
         else:
-            kind = actions.dtype in INTEGERS
-            tokens = actions.to(self.device, torch.int64)
-        if tokens is None or not kind:
+            actions = np.asarray(actions)
+            integers = actions.dtype.kind in "iu"
+        if not integers:
             raise ValueError(f"actions have dtype {actions.dtype}: expected integers, a token a row")
-        if tuple(tokens.shape) != (self.num_envs,):
-            raise ValueError(f"actions have shape {tuple(tokens.shape)}: expected ({self.num_envs},), a token a row")
-        tokens = tokens.to(self.device)
+        if tuple(actions.shape) != (self.num_envs,):
+            raise ValueError(f"actions have shape {tuple(actions.shape)}: expected ({self.num_envs},), a token a row")
+        tokens = torch.from_numpy(actions.astype(np.int64)) if isinstance(actions, np.ndarray) else actions
+        tokens = tokens.to(self.device, torch.int64)
         valid = tokens.clamp(0, len(self.tokenizer) - 1)
         return valid, valid != tokens
 
@@ -487,7 +486,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         self._seeds.reseed(row, generator)
         self._row_seeds = (*self._row_seeds[:row], -1, *self._row_seeds[row + 1 :])  # Gymnasium's word for "unknown"
 
-    @property
+    @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Each row's generator. Episode seeds are taken from it in blocks (`seeding.EpisodeSeeds`)."""
         return tuple(self._seeds.generators)
@@ -531,13 +530,21 @@ def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     raise ValueError(f"autoreset_mode={mode!r}: expected one of {', '.join(m.name for m in AutoresetMode)}")
 
 
-def _in_worker(device: str) -> None:
-    """What must hold before the first tensor is made in a worker process."""
-    if multiprocessing.parent_process() is None:
-        return
-    if torch.device(device).type == "cuda" and torch.cuda._is_in_bad_fork():
-        raise RuntimeError(
-            f'device={device!r} in a forked worker: CUDA cannot be used after a fork; pass context="spawn" to the '
-            "async vector env, or step one native vector env on the device instead"
-        )
-    torch.set_num_threads(1)  # a forked child of a process that ran threaded torch hangs otherwise
+def _device(name: str) -> torch.device:
+    """The device, which can be used. In a worker process this must come before the first tensor is made."""
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={name!r} is no device of torch: expected cpu, cuda, cuda:1, mps, ...") from error
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)  # a forked child of a process that ran threaded torch hangs otherwise
+        if device.type == "cuda" and torch.cuda._is_in_bad_fork():
+            raise RuntimeError(
+                f'device={name!r} in a forked worker: CUDA cannot be used after a fork; pass context="spawn" to the '
+                "async vector env, or step one native vector env on the device instead"
+            )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device={name!r} is not available here: {error}") from error
+    return device

@@ -219,7 +219,16 @@ class TestGguf:
         assert torch.equal(model.model.embed_tokens.weight, written["token_embd.weight"])
         assert torch.equal(model.model.layers[0].mlp.down_proj.weight, written["blk.0.ffn_down.weight"])
         assert context_window(load_config(str(file))) == 32
-        assert len(load_tokenizer(str(file))) == 258
+        assert len(load_tokenizer(str(file))) == 259
+
+    def test_tokenizer_is_that_in_the_file(self, file):
+        ids = load_tokenizer(str(file))("abé", add_special_tokens=False)["input_ids"]
+        assert ids[0] == 258  # the only merge
+        assert load_tokenizer(str(file)).decode(ids) == "abé"
+
+    def test_writes_nothing_on_the_terminal(self, file, capfd):
+        load_model(str(file))
+        assert capfd.readouterr() == ("", "")
 
     def test_is_converted_once(self, file):
         first = gguf_cache.converted_folder(file)
@@ -238,7 +247,7 @@ class TestGguf:
 
 
 def _write_tiny_llama(path: Path) -> Path:
-    """A random LLaMA of one layer, whose tokens are the 256 bytes and two control tokens."""
+    """A random LLaMA of one layer, whose tokens are two control tokens, the 256 bytes and `ab`."""
     generator = torch.Generator().manual_seed(0)
     letters = list(AutoTokenizer.from_pretrained(DEFAULT_OUT).get_vocab())
     letters = sorted(letter for letter in letters if len(letter) == 1)
@@ -252,15 +261,15 @@ def _write_tiny_llama(path: Path) -> Path:
     writer.add_head_count_kv(2)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10000.0)
-    writer.add_vocab_size(258)
+    writer.add_vocab_size(259)
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(["<|bos|>", "<|eos|>", *letters])
-    writer.add_token_types([3, 3, *[1] * 256])
-    writer.add_token_merges([])
+    writer.add_token_list(["<|endoftext|>", "<|eos|>", *letters, "ab"])
+    writer.add_token_types([3, 3, *[1] * 257])
+    writer.add_token_merges(["a b"])
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
     shapes = {
-        "token_embd": (258, 16),
+        "token_embd": (259, 16),
         "output_norm": (16,),
         "blk.0.attn_norm": (16,),
         "blk.0.ffn_norm": (16,),
@@ -282,13 +291,11 @@ def _write_tiny_llama(path: Path) -> Path:
 
 
 class TestQuiet:
-    def test_leaves_everything_as_it_was(self, monkeypatch):
-        monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    def test_leaves_everything_as_it_was(self):
         before = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
         with pytest.raises(KeyError), quiet():
             raise KeyError
         assert (hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()) == before
-        assert "TQDM_DISABLE" not in os.environ
 
     def test_loading_writes_nothing(self):
         code = "from dyngen_env.lm.loading import load_model, load_tokenizer; load_tokenizer('{0}'), load_model('{0}')"

@@ -4,7 +4,9 @@ Reading the 98 MB of SmolLM2 takes 20 s on two cores, most of it to unpack the 4
 loads in one or two. The folder holds the unpacked weights in float32, so it gives exactly what the file gives.
 """
 
+import contextlib
 import hashlib
+import io
 import logging
 import os
 import shutil
@@ -50,7 +52,8 @@ def converted_folder(path: Path) -> Path:
 def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model (float32, CPU) and the tokenizer in a `.gguf` file, without a cache."""
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    model: Any = AutoModelForCausalLM.from_pretrained(dtype=torch.float32, **where)
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that listens to no setting
+        model: Any = AutoModelForCausalLM.from_pretrained(dtype=torch.float32, **where)
     tokenizer = AutoTokenizer.from_pretrained(**where)
     # The weights are plain numbers now. With the mark left on, a saved copy could not be loaded: transformers
     # would look for the .gguf file in its folder.

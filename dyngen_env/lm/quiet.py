@@ -1,6 +1,5 @@
 """Keeps transformers from writing progress bars and notices on the terminal."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from transformers.utils import logging as hf_logging
 def quiet() -> Iterator[None]:
     """Within the block transformers logs errors only and shows no bars; afterwards it is as it was before."""
     verbosity, hub_verbosity = hf_logging.get_verbosity(), hub_logging.get_verbosity()
-    had_bars, no_tqdm = hf_logging.is_progress_bar_enabled(), os.environ.get("TQDM_DISABLE")
+    had_bars = hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hub_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
-    os.environ["TQDM_DISABLE"] = "1"  # the GGUF reader uses tqdm directly
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -27,7 +25,3 @@ def quiet() -> Iterator[None]:
         hub_logging.set_verbosity(hub_verbosity)
         if had_bars:
             hf_logging.enable_progress_bar()
-        if no_tqdm is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = no_tqdm

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from agents.train_config import TrainConfig
 
 SENTENCES = [
     "The film is good and the story is great.",
@@ -40,3 +43,32 @@ def tiny_model(tmp_path_factory) -> Path:
         size = dict(vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=2)
         GPT2LMHeadModel(GPT2Config(**size, **ends)).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def prompts_file(tmp_path_factory) -> Path:
+    """Sixty short prompts, some of which fall into the eval part."""
+    path = tmp_path_factory.mktemp("prompts") / "prompts.txt"
+    path.write_text("".join(f"The film number {i} is\n" for i in range(60)))
+    return path
+
+
+@pytest.fixture
+def tiny_config(tiny_model, prompts_file, tmp_path, monkeypatch) -> Callable[..., TrainConfig]:
+    """Settings of a run that takes a second, with changes; runs/ is in a folder of the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(**changes) -> TrainConfig:
+        settings = dict(model=str(tiny_model), prompts=str(prompts_file), max_new_tokens=6, num_envs=8, episodes=8)
+        return TrainConfig(**(settings | dict(updates=3, save_every=2) | changes))
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A second thread has nothing to do in a tiny model, and where other programs run it is waited for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,104 @@
+"""What the wrappers show instead of token rows, for any number of rows at once: candidates, or hidden states."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv, VectorWrapper
+from transformers import PreTrainedModel
+
+from dyngen_env.lm.reader import LMReader
+
+LM = str | PreTrainedModel
+Shown = tuple[Any, dict[str, np.ndarray]]  # B observations, and what is added to the infos: each (B, ...)
+
+
+class View(Protocol):
+    """Shows B observations as something else."""
+
+    reader: LMReader
+    space: spaces.Space  # of one row
+
+    def __call__(self, observations: Any) -> Shown: ...
+
+
+class Candidates:
+    """The view of `TopKActions`: tokens, the log-probs of the k most likely next ones, and in the infos their ids."""
+
+    def __init__(self, env: gym.Env | VectorEnv, lm: LM, k: int, device: str):
+        tokens = _token_space(_observation_space(env))
+        legal = torch.from_numpy(env.unwrapped.action_masks())  # type: ignore[union-attr]
+        if not 1 <= k <= int(legal.sum()):
+            raise ValueError(f"k={k} candidates cannot be had of {int(legal.sum())} legal tokens")
+        self.k, self.reader = k, reader_of(env, lm, tokens, device)
+        self._legal = legal.to(self.reader.model.device)
+        self.space = spaces.Dict(tokens=tokens, logprobs=spaces.Box(-np.inf, 0, (k,), np.float32))
+
+    def __call__(self, observations: np.ndarray) -> Shown:
+        ids, logprobs = self.reader.most_likely(observations, self._legal, self.k)
+        return {"tokens": observations, "logprobs": logprobs}, {"candidates": ids}
+
+
+class Features:
+    """The view of `LMFeatures`: hidden states (B, D), and over `TopKActions` the candidates' log-probs beside them."""
+
+    def __init__(self, env: gym.Env | VectorEnv, lm: LM, device: str):
+        shown, more = _observation_space(env), 0
+        if isinstance(shown, spaces.Dict) and set(shown) == {"tokens", "logprobs"}:
+            more = shown["logprobs"].shape[0]  # type: ignore[index]
+            shown = shown["tokens"]
+        self.reader = reader_of(env, lm, _token_space(shown), device)
+        self.space = spaces.Box(-np.inf, np.inf, (self.reader.hidden_size + more,), np.float32)
+
+    def __call__(self, observations: Any) -> Shown:
+        if not isinstance(observations, dict):
+            return self._hidden(observations), {}
+        return np.concatenate([self._hidden(observations["tokens"]), observations["logprobs"]], axis=1), {}
+
+    def _hidden(self, tokens: np.ndarray) -> np.ndarray:
+        return np.array(self.reader.hidden(tokens).float().numpy(force=True))
+
+
+def reader_of(env: Any, lm: LM, tokens: spaces.Box, device: str) -> LMReader:
+    """The reader that a wrapper further in has of this LM, or a new one."""
+    layer = env
+    while isinstance(layer, gym.Wrapper | VectorWrapper):
+        view = getattr(layer, "view", None)
+        if isinstance(view, Candidates | Features) and view.reader.lm == lm:
+            return view.reader
+        layer = layer.env
+    return LMReader(lm, int(tokens.high.max()) + 1, tokens.shape[0], device)
+
+
+def ranks(actions: np.ndarray, k: int, ignored: np.ndarray) -> np.ndarray:
+    """Actions (B,) as they are, zero in ignored rows (B,) bool.
+
+    Raises:
+        ValueError: wrong dtype or shape, or a rank outside 0 … k-1 in a row that is not ignored.
+    """
+    if actions.dtype.kind not in "iu" or actions.shape != ignored.shape:
+        raise ValueError(
+            f"actions have dtype {actions.dtype} and shape {actions.shape}: expected integers of shape {ignored.shape}"
+        )
+    outside = ((actions < 0) | (actions >= k)) & ~ignored
+    if outside.any():
+        row = int(outside.nonzero()[0][0])
+        raise ValueError(f"action {actions[row]} of row {row} is out of range: expected 0 <= rank < {k}")
+    return np.where(ignored, 0, actions)
+
+
+def _observation_space(env: gym.Env | VectorEnv) -> spaces.Space:
+    return env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
+
+
+def _token_space(space: spaces.Space) -> spaces.Box:
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1 or space.dtype != np.int64:
+        raise ValueError(
+            f'a language model cannot read {space}: make the env with observation="tokens", and put LMFeatures over '
+            "TopKActions"
+        )
+    return space

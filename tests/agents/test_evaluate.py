@@ -1,0 +1,92 @@
+"""Evaluation: its figures by an independent computation, and the fairness of the comparison."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from agents.environment import draw_examples, make_env, prompt_split
+from agents.evaluate import evaluate, measure
+from agents.policy import Actor, CausalLMPolicy, Reference, SamplingConfig
+from agents.rollout import collect
+from agents.train import train
+from dyngen_env.lm.loading import load_model
+
+FIGURES = {
+    "reward_mean", "reward_ci95", "reward_terms", "vader", "kl_per_token", "distinct_1", "distinct_2", "length_mean",
+    "perplexity_ref",
+}  # fmt: skip
+
+
+def test_a_run_without_updates_equals_the_untrained_model(tiny_config):
+    run = train(tiny_config(max_minutes=1e-9))
+    result = evaluate(run, episodes=20)
+    assert set(result) == {"trained", "untrained"}
+    assert set(result["trained"]) == FIGURES
+    assert result["trained"] == result["untrained"]
+    assert abs(result["untrained"]["kl_per_token"]) < 1e-5
+    assert result["untrained"]["perplexity_ref"] > 1
+
+
+def test_evaluation_repeats_and_its_seed_matters(tiny_config):
+    run = train(tiny_config(updates=1))
+    assert evaluate(run, episodes=12, seed=3) == evaluate(str(run), episodes=12, seed=3)
+    assert evaluate(run, episodes=12, seed=3) != evaluate(run, episodes=12, seed=4)
+
+
+def test_figures_equal_an_independent_computation(tiny_config):
+    """Against transformers' own forward, one sequence at a time, in float64."""
+    config = tiny_config(sampling=SamplingConfig(temperature=0.8))
+    env = make_env(config, 8, "eval")
+    untrained = load_model(config.model)
+    trained = load_model(config.model, fresh=True)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    policy = CausalLMPolicy(trained, env.legal_tokens(), config.sampling)
+    batch = collect(env, Actor(policy, 0), 8, examples=draw_examples(env, 8, 0))
+    figures = measure(batch, Reference(untrained, policy))
+
+    illegal = ~env.legal_tokens()
+    kl, nll, tokens = 0.0, 0.0, 0
+    for row in range(8):
+        ids = batch.tokens[row][batch.tokens[row] >= 0]
+        with torch.no_grad():
+            scores = [lm(ids[None]).logits[0].double().masked_fill(illegal, -torch.inf) for lm in (trained, untrained)]
+        for at in batch.completion_mask[row].nonzero().flatten().tolist():
+            pi, ref = ((s[at - 1] / 0.8).log_softmax(-1)[ids[at]].item() for s in scores)
+            kl, tokens = kl + pi - ref, tokens + 1
+            nll -= scores[1][at - 1].log_softmax(-1)[ids[at]].item()
+    scored = [SentimentIntensityAnalyzer().polarity_scores(text)["compound"] for text in batch.texts]
+    assert figures["kl_per_token"] == pytest.approx(kl / tokens, abs=1e-5)
+    assert figures["perplexity_ref"] == pytest.approx(math.exp(nll / tokens), rel=1e-4)
+    assert figures["length_mean"] == tokens / 8
+    assert figures["vader"] == pytest.approx(np.mean(scored))
+    assert figures["reward_mean"] == pytest.approx(np.mean(scored), abs=1e-6)
+    assert figures["reward_ci95"] == pytest.approx(1.96 * np.std(scored, ddof=1) / math.sqrt(8), abs=1e-6)
+    assert figures["reward_terms"] == {"sentiment": pytest.approx(np.mean(scored), abs=1e-6), "illegal": 0}
+
+
+def test_examples_are_held_out_and_drawn_without_repeats(tiny_config, prompts_file):
+    seen = {split: make_env(tiny_config(), 2, split).task.examples for split in ("train", "eval")}
+    assert not set(seen["train"]) & set(seen["eval"])
+    env = make_env(tiny_config(), 2, "eval")
+    count = len(seen["eval"])
+    drawn = draw_examples(env, 2 * count, seed=0)
+    assert set(drawn[:count]) == set(drawn[count:]) == set(seen["eval"])
+
+
+def test_too_few_prompts_to_hold_some_out(tmp_path, caplog):
+    path = tmp_path / "few.txt"
+    path.write_text("One film\n")
+    assert prompt_split(str(path), "train") is None
+    assert not caplog.records
+    assert prompt_split(str(path), "eval") is None
+    assert "1 prompts are too few" in caplog.text
+
+
+def test_one_episode_has_no_spread(tiny_config):
+    with pytest.raises(ValueError, match="episodes is 1"):
+        evaluate("latest", episodes=1)

@@ -1,0 +1,52 @@
+"""Pure scores of text, against hand arithmetic."""
+
+import pytest
+
+from dyngen_env.scoring.diversity import distinct_n, repeated_share
+from dyngen_env.scoring.keywords import share_mentioned
+from dyngen_env.scoring.sentiment import vader
+
+
+@pytest.mark.parametrize(
+    ("texts", "n", "expected"),
+    [
+        (["a b a", "b c"], 1, 3 / 5),
+        (["a b a", "b a"], 2, 2 / 3),  # n-grams do not reach across texts
+        (["a A"], 1, 1 / 2),
+        (["a"], 2, 0.0),
+        ([], 1, 0.0),
+    ],
+)
+def test_distinct_n(texts, n, expected):
+    assert distinct_n(texts, n) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "n", "expected"),
+    [("a b a b", 1, 1 / 2), ("a b a b", 2, 1 / 3), ("a b", 2, 0.0), ("", 1, 0.0), ("x X x", 1, 2 / 3)],
+)
+def test_repeated_share(text, n, expected):
+    assert repeated_share(text, n) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "expected"),
+    [
+        ("The PLOT, well.", ["plot"], 1.0),
+        ("plots", ["plot"], 0.0),
+        ("a plot-driven film", ["plot", "acting"], 0.5),
+        ("what? c++!", ["c++", "what?"], 1.0),
+        ("le café", ["café", "caf"], 0.5),
+        ("very bad acting", ["bad acting"], 1.0),
+    ],
+)
+def test_share_mentioned(text, words, expected):
+    assert share_mentioned(text, words) == expected
+
+
+def test_vader_as_its_authors_print_it():
+    """Values from the read-me of vaderSentiment."""
+    assert vader("VADER is smart, handsome, and funny.") == 0.8316
+    assert vader("VADER is VERY SMART, uber handsome, and FRIGGIN FUNNY!!!") == 0.9469
+    assert vader("At least it isn't a horrible book.") == 0.431
+    assert vader("") == 0.0
