@@ -123,22 +123,25 @@ class Generate:
     """Show where an error came from."""
 
 
-Command = (
-    Annotated[Train, subcommand("train")]
-    | Annotated[Eval, subcommand("eval")]
-    | Annotated[Generate, subcommand("generate")]
-)
+@dataclass(frozen=True)
+class Dyngen:
+    """Train a language model on feedback, see what it has learned, and let it write."""
+
+    command: (
+        Annotated[Train, subcommand("train")]
+        | Annotated[Eval, subcommand("eval")]
+        | Annotated[Generate, subcommand("generate")]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0, 1 for a failure, 2 for input that cannot work, 128 + n by signal."""
     command = tyro.cli(
-        Command,  # type: ignore[arg-type]
+        Dyngen,
         prog="dyngen",
-        description=__doc__,
         args=arguments,
         config=(OmitArgPrefixes, OmitSubcommandPrefixes, FlagCreatePairsOff),
-    )
+    ).command
     _log_to_stderr()
     options = command.by if isinstance(command, Train) else command
     try:

@@ -75,7 +75,7 @@ class Learner:
                 "group_size times"
             )
         self.custom_reward = name_of(reward)
-        self.env = make_env(config, config.num_envs, "train", reward)
+        self.env = make_env(config, min(config.num_envs, config.episodes), "train", reward)
         self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
         device, dtype = self.env.device, getattr(torch, config.dtype)
         reference = load_model(self.model, device=device, dtype=dtype)

@@ -16,11 +16,11 @@ Config = TypeVar("Config")
 class TrainConfig:
     """What is learned, in which environment, for how long."""
 
+    # Each description is one line: the command shows them, with their line breaks.
     env: str = "dyngen/Sentiment-v0"
     """The registered environment: the one that needs no argument and no download."""
     model: str | None = None
-    """The language model to train: "reviews-lm", "smollm2", a hub id, a folder (a run, too), a .gguf file. None is the
-    env's own."""
+    """What to train: "reviews-lm", "smollm2", a hub id, a folder (a run, too), a .gguf file. None is the env's own."""
     reward: str | None = None
     """An expression over rewards, such as "sentiment + 0.1*fluency". None is the env's own."""
     prompts: str | None = None
@@ -32,7 +32,7 @@ class TrainConfig:
     max_context_tokens: int | None = None
     """The length of prompt and completion together, at most. None is the env's own."""
     num_envs: int = 128
-    """Rows that are played at a time: the batch of a decoding step, which costs little more than a single row."""
+    """Rows that are played at a time, at most one an episode. Many rows cost little more than one."""
     episodes: int = 128
     """Episodes of an update. One a row: no row waits for another to finish a second one."""
     updates: int = 40
@@ -52,13 +52,11 @@ class TrainConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """The distribution that completions are drawn from, in training and evaluation."""
     normalise_reward: bool = False
-    """Scale returns to mean 0 and deviation 1 under the untrained model, measured once on 256 episodes, so that
-    kl_coef means the same for every reward (Ziegler et al. 2019)."""
+    """Scale returns to mean 0, deviation 1 under the untrained model, so that kl_coef means the same for any reward."""
     missing_eos_penalty: float = 0.0
     """Taken from the return of episodes that do not end by a token of their own choice (Huang et al. 2023)."""
     resume: str | None = None
-    """Continue this run: its folder, or "latest". Its own settings hold; only max_minutes, save_every and device may be
-    given anew."""
+    """Continue this run, a folder or "latest". Its settings hold; max_minutes, save_every, device may be given anew."""
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "episodes", "updates", "save_every"):

@@ -102,7 +102,7 @@ def _put(terms: dict[str, np.ndarray], name: str, mask: np.ndarray, amount: np.n
 def tensor_infos(ends: Ends) -> dict[str, Any]:
     """The same keys as tensors and lazy sequences. Every term is there in every step."""
     count = len(ends.ended)
-    ended = torch.from_numpy(ends.ended).to(ends.paid.device)
+    ended = torch.from_numpy(ends.ended.copy()).to(ends.paid.device)
     paid = torch.where(ended.unsqueeze(1), ends.paid, 0.0)
     terms = {name: paid[:, k] for k, name in enumerate(ends.names)}
     masks = {f"_{name}": ended & (ends.finish == ILLEGAL) if name == ends.implied else ended for name in ends.names}

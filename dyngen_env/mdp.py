@@ -6,11 +6,11 @@ copies rows. Ended rows absorb: `append` leaves them as they are. Shapes: B rows
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 
-from dyngen_env.structs import CONTEXT, LIVE, TokenState
+from dyngen_env.structs import CONTEXT, LENGTH, LIVE, TokenState
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,12 @@ class Rules:
 
     outcome: torch.Tensor  # (S, V) int64: LIVE, STOP (ends the turn) or ILLEGAL, by automaton state and token
     stop_next: torch.Tensor  # (S, V) int64: the automaton's next state
-    budget: torch.Tensor  # (max_new_tokens + 1,) int64: LIVE or LENGTH, by how many tokens the turn has
+    max_new_tokens: int  # of one turn
+    budget: torch.Tensor = field(init=False)  # (max_new_tokens + 1,) int64: LIVE or LENGTH, by the turn's tokens
+
+    def __post_init__(self):
+        budget = torch.tensor([LIVE] * self.max_new_tokens + [LENGTH], device=self.outcome.device)
+        object.__setattr__(self, "budget", budget)
 
 
 def initial(prompts: torch.Tensor, prompt_lengths: torch.Tensor) -> TokenState:
@@ -107,7 +112,7 @@ def put(state: TokenState, rows: torch.Tensor, other: TokenState) -> TokenState:
 
 def fork(state: TokenState, rows: torch.Tensor) -> TokenState:
     """A new batch with copies of rows (R,) (a row may be named more than once)."""
-    return _each(lambda field: field[rows], state)
+    return _each(lambda tensor: tensor[rows], state)
 
 
 def _each(function, *states: TokenState) -> TokenState:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dyngen_env import mdp
-from dyngen_env.structs import ILLEGAL, LENGTH, LIVE, STOP
+from dyngen_env.structs import ILLEGAL, LIVE, STOP
 from dyngen_env.tokenizer import Tokenizer, stop_automaton
 
 
@@ -31,7 +31,7 @@ def token_rules(
     return mdp.Rules(
         outcome=torch.from_numpy(outcome).to(device),
         stop_next=torch.from_numpy(next_state).to(device),
-        budget=torch.tensor([LIVE] * max_new_tokens + [LENGTH], device=device),
+        max_new_tokens=max_new_tokens,
     ), encoded
 
 

@@ -109,6 +109,8 @@ class HFTokenizer:
         self.hf = hf
         self.name = hf.name_or_path or type(hf).__name__
         self.control_ids = frozenset(int(i) for i in hf.convert_tokens_to_ids(sorted(controls)))
+        holes = set(range(len(self))) - set(hf.get_vocab().values())
+        self.control_ids |= holes  # ids without a token are no text either
         ends = set(hf.convert_tokens_to_ids([token for token in END_OF_TURN if token in controls]))
         self.end_ids = frozenset(int(i) for i in ends | ({hf.eos_token_id} - {None}))
 
@@ -117,7 +119,7 @@ class HFTokenizer:
 
     @cached_property
     def _size(self) -> int:
-        return max(len(self.hf), 1 + max(self.hf.get_vocab().values()))  # ids can have holes
+        return max(len(self.hf), 1 + max(self.hf.get_vocab().values()))
 
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:

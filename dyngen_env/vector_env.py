@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dyngen_env import mdp
+from dyngen_env.arguments import autoreset, one_of, positive, usable_device
 from dyngen_env.completions import completion_texts
+from dyngen_env.conversation import Conversation
 from dyngen_env.examples_source import Drawn, ExampleSource, PromptLimit
 from dyngen_env.infos import Ends, LazySequence, array_infos, tensor_infos
 from dyngen_env.observations import Observer, row_of
@@ -25,29 +26,14 @@ from dyngen_env.rendering import RENDER_MODES, Renderer
 from dyngen_env.rewards import IllegalToken, Reward, Surroundings, make_reward
 from dyngen_env.rewards.reward import payment, term_names
 from dyngen_env.rules import token_rules
-from dyngen_env.seeding import EpisodeSeeds, stream_generator
+from dyngen_env.seeding import EpisodeSeeds
 from dyngen_env.strict_keywords import strict_keywords
-from dyngen_env.structs import (
-    CONTEXT,
-    GOAL,
-    ILLEGAL,
-    LENGTH,
-    LIVE,
-    STOP,
-    TURNS,
-    USER,
-    Dialogue,
-    Example,
-    Feedback,
-    TokenState,
-    Transition,
-)
+from dyngen_env.structs import CONTEXT, ILLEGAL, LENGTH, LIVE, Dialogue, Example, TokenState, Transition
 from dyngen_env.tasks import Task, make_task
 from dyngen_env.tokenizer import Tokenizer
 from dyngen_env.tokenizer_choice import choose_tokenizer
 from dyngen_env.users import User, make_user
 
-QUIET = Feedback()
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -68,7 +54,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         max_new_tokens: the budget of one turn.
         max_turns: turns of the agent in an episode. Matters only if the user answers.
         max_context_tokens: L.
-        context_overflow: "end" ends the episode when L is full, "drop_oldest" cuts the oldest turns.
+        context_overflow: "end" ends the episode when L is full, "drop_oldest" is not there yet.
         prompt_overflow: "error", or "truncate_left" for prompts that leave no room for `max_new_tokens`.
         stop: strings that end a turn when they appear in it.
         split: "train", "tune" or "eval" part of the prompts (`tasks.read_prompts`).
@@ -110,23 +96,22 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         length_limit: str = "terminate",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ):
-        self.device = _device(device)
-        _one_of("output", output, ("numpy", "torch"))
-        _one_of("context_overflow", context_overflow, ("end", "drop_oldest"))
-        _one_of("prompt_overflow", prompt_overflow, ("error", "truncate_left"))
-        _one_of("length_limit", length_limit, ("terminate", "truncate"))
-        _one_of("render_mode", render_mode, (None, *RENDER_MODES))
+        self.device = usable_device(device)
+        one_of("output", output, ("numpy", "torch"))
+        one_of("context_overflow", context_overflow, ("end", "drop_oldest"))
+        one_of("prompt_overflow", prompt_overflow, ("error", "truncate_left"))
+        one_of("length_limit", length_limit, ("terminate", "truncate"))
+        one_of("render_mode", render_mode, (None, *RENDER_MODES))
         for name, value in (
             ("num_envs", num_envs),
             ("max_new_tokens", max_new_tokens),
             ("max_turns", max_turns),
             ("max_context_tokens", max_context_tokens),
         ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+            positive(name, value)
         if context_overflow == "drop_oldest":
             raise NotImplementedError('context_overflow="drop_oldest" is not there yet: use "end"')
-        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.autoreset_mode = autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.output, self.render_mode = num_envs, output, render_mode
         self.max_turns, self.max_new_tokens = max_turns, max_new_tokens
@@ -135,6 +120,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
 
         self.tokenizer, self.model = choose_tokenizer(model, tokenizer, max_context_tokens)
         self.user = make_user(user)
+        self._conversation = Conversation(self.user, self.tokenizer, max_turns)
         self.task = make_task(prompts, split)
         room = max_context_tokens - max_new_tokens
         if room < 1:
@@ -257,7 +243,9 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             self._refuse(actions, outside)
 
         completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._stop))
-        after, feedback, dialogues = self._hear(spoken, rows, completions)
+        after, feedback, dialogues = self._conversation.go_on(
+            spoken, rows, completions, [self._dialogues[row] for row in rows], self._episode_seeds[rows]
+        )
         examples = [self._examples[row] for row in rows]
         transition = Transition(before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback)
         rewards, paid = self._pay(transition)
@@ -304,48 +292,6 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
                 f"action {int(actions[rows[0]])} of row {rows[0]} is out of range: "
                 f"expected 0 <= token < {len(self.tokenizer)}"
             )
-
-    def _hear(
-        self, spoken: TokenState, rows: list[int], completions: Sequence[str]
-    ) -> tuple[TokenState, list[Feedback], list[Dialogue | None]]:
-        """Ask the users of rows whose turn ended, and append their words. An illegal token ends the talk unheard.
-
-        Returns the state, and what each of the rows (R,) heard and has become.
-        """
-        if not self.user.answers or not rows:
-            return spoken, [QUIET] * len(rows), [None] * len(rows)
-        dialogues = [self._dialogues[row].said(said) for row, said in zip(rows, completions, strict=True)]  # type: ignore[union-attr]
-        feedback = [QUIET] * len(rows)
-        finish, length = spoken.finish.tolist(), spoken.length.tolist()
-        asked = [i for i, row in enumerate(rows) if finish[row] in (STOP, LENGTH)]
-        if not asked:
-            return spoken, feedback, [*dialogues]
-        questions = [dialogues[i] for i in asked]
-        rngs = [stream_generator(self._episode_seeds[rows[i]], "user", len(dialogues[i].completions)) for i in asked]
-        answers = self.user.reply(questions, rngs)
-        if len(answers) != len(asked):
-            raise ValueError(
-                f"{type(self.user).__name__}.reply gave {len(answers)} answers to {len(asked)} dialogues: "
-                "expected one each"
-            )
-        words, ends = [], []
-        for i, answer in zip(asked, answers, strict=True):
-            feedback[i], dialogues[i] = answer, dialogues[i].heard(answer)
-            last = int(spoken.tokens[rows[i], length[rows[i]] - 1])
-            words.append(self.tokenizer.encode_reply(answer.text, last))
-            over = len(dialogues[i].completions) >= self.max_turns
-            ends.append(GOAL if answer.ends == "goal" else USER if answer.ends else TURNS if over else LIVE)
-        padded = torch.zeros(len(words), max(1, *map(len, words)), dtype=torch.int64)
-        for i, ids in enumerate(words):
-            padded[i, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
-        heard = mdp.hear(
-            spoken,
-            torch.tensor([rows[i] for i in asked], device=self.device),
-            padded.to(self.device),
-            torch.tensor([len(ids) for ids in words], device=self.device),
-            torch.tensor(ends, device=self.device),
-        )
-        return heard, feedback, [*dialogues]
 
     def _pay(self, transition: Transition) -> tuple[torch.Tensor, torch.Tensor]:
         """(B,) float64 rewards, zero on rows that were not live; and (B, K), each term's sum over the episode."""
@@ -407,10 +353,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         """What the next episodes of `rows` (R,) play: what was chosen, or what their seeds say."""
         seeds = self._seeds.next(rows)  # drawn even if unused, so that choosing an example shifts no later episode
         drawn = chosen or self._source.draw(seeds)
-        if not self.user.answers:
-            return _Episodes(seeds, drawn, [None] * len(rows))
-        personas = self.user.begin(drawn.examples, [stream_generator(seed, "user", 0) for seed in seeds])
-        return _Episodes(seeds, drawn, [Dialogue(e, p) for e, p in zip(drawn.examples, personas, strict=True)])
+        return _Episodes(seeds, drawn, self._conversation.begin(drawn.examples, seeds))
 
     def _begin(self, state: TokenState | None, rows: np.ndarray, episodes: _Episodes) -> TokenState:
         """The state in which `rows` (R,) begin these episodes."""
@@ -514,37 +457,3 @@ class _Episodes:
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
     return np.array(tensor.numpy(force=True))  # a copy, also of what is on the host
-
-
-def _one_of(name: str, value: Any, known: Sequence[Any]) -> None:
-    if value not in known:
-        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, known))}")
-
-
-def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    if isinstance(mode, AutoresetMode):
-        return mode
-    for known in AutoresetMode:
-        if str(mode).replace("_", "").lower() == known.value.replace("_", "").lower():
-            return known
-    raise ValueError(f"autoreset_mode={mode!r}: expected one of {', '.join(m.name for m in AutoresetMode)}")
-
-
-def _device(name: str) -> torch.device:
-    """The device, which can be used. In a worker process this must come before the first tensor is made."""
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device={name!r} is no device of torch: expected cpu, cuda, cuda:1, mps, ...") from error
-    if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)  # a forked child of a process that ran threaded torch hangs otherwise
-        if device.type == "cuda" and torch.cuda._is_in_bad_fork():
-            raise RuntimeError(
-                f'device={name!r} in a forked worker: CUDA cannot be used after a fork; pass context="spawn" to the '
-                "async vector env, or step one native vector env on the device instead"
-            )
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device={name!r} is not available here: {error}") from error
-    return device

@@ -12,6 +12,7 @@ import weakref
 import torch
 from transformers import PreTrainedModel
 
+from dyngen_env.lm.fuse import fuse_activations
 from dyngen_env.lm.heads import lm_head
 from dyngen_env.lm.slots import SlotCache
 
@@ -24,6 +25,7 @@ class Engine:
     """
 
     def __init__(self, model: PreTrainedModel):
+        fuse_activations(model)
         self.model = model
         self._cache: SlotCache | None = None
         self._stale = True

@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from dyngen_env.lm.fuse import fuse_activations
 from dyngen_env.lm.gguf_cache import converted_folder, read_gguf
 from dyngen_env.lm.quiet import quiet
 from dyngen_env.lm.sources import Source, hub_is_reachable, known_names, resolve
@@ -89,13 +90,16 @@ def _read_model(source: Source, name: str, dtype: torch.dtype) -> PreTrainedMode
         source, unkept = _unpacked(source)
         if unkept:
             _drop_dropout(unkept[0].config)
-            return nn.Module.to(unkept[0], dtype).eval()
+            model = nn.Module.to(unkept[0], dtype)
+            fuse_activations(model)
+            return model.eval()
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.path, config=_read_config(source), dtype=dtype, output_loading_info=True, **_where_to_look(source)
         )
         model, report = loaded
         if report["missing_keys"]:  # transformers only warns, and makes up random weights
             raise ValueError(f"there are no weights for {', '.join(sorted(report['missing_keys'])[:3])}")
+        fuse_activations(model)
         return model.eval()
 
 

@@ -32,10 +32,10 @@ class LMReader:
         self.lm = lm
         self.model: PreTrainedModel = load_model(lm, device=device) if isinstance(lm, str) else lm.eval()
         width = self.model.get_output_embeddings().weight.shape[0]
-        known = len(adapted(load_tokenizer(lm))) if isinstance(lm, str) else max(vocabulary, width)
-        if known != vocabulary or width < vocabulary:
+        known = len(adapted(load_tokenizer(lm))) if isinstance(lm, str) else min(width, vocabulary)
+        if known != vocabulary:
             raise ValueError(
-                f"lm {_name(lm)} has {min(known, width)} tokens, env has {vocabulary}: give both the same model, "
+                f"lm {_name(lm)} has {known} tokens, env has {vocabulary}: give both the same model, "
                 "gym.make(..., model=...)"
             )
         window = context_window(self.model.config)

@@ -1,13 +1,17 @@
 """Whole runs of a tiny model: what they leave, that a resumed one equals an uninterrupted one, and how they fail."""
 
+import io
+import re
 import signal
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from agents import progress
 from agents.checkpoint import open_checkpoint
 from agents.interrupt import StopRequest
 from agents.metrics_log import read_metrics
@@ -241,6 +245,16 @@ def test_standardising():
     assert (float(scaled.mean()), float(scaled.std())) == pytest.approx((0, 1), abs=1e-6)
     with pytest.raises(ValueError, match=r"all 3 episodes .* return 2"):
         standardising(torch.full((3,), 2.0))
+
+
+def test_a_bar_on_a_terminal_of_80_columns(tiny_config, monkeypatch):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(progress, "console", terminal)
+    train(tiny_config())
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.file.getvalue())
+    assert re.search(r"playing \d+ tokens", shown)
+    assert re.search(r"━+ +3/3 0:00 left", shown)
+    assert re.search(r"reward [+-]\d\.\d+  KL/token -?\d\.\d+  entropy \d\.\d+  [\d,]+ tokens/s", shown)
 
 
 def test_a_samples_table_survives_any_text():

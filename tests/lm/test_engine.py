@@ -150,3 +150,12 @@ def test_engines_leave_no_hooks_behind():
     assert len(model.base_model._forward_pre_hooks) == 1
     del engine
     assert not model.base_model._forward_pre_hooks
+
+
+def test_fused_activations_are_the_same_function():
+    plain, fused = tiny_model("gpt2"), tiny_model("gpt2")
+    Engine(fused)
+    assert not any("NewGELU" in type(m).__name__ for m in fused.modules())
+    ids = torch.arange(20).unsqueeze(0)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(input_ids=ids).logits, plain(input_ids=ids).logits, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,57 @@
+"""Arguments of the environments, checked: every error says what is possible."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gymnasium.vector import AutoresetMode
+
+
+def one_of(name: str, value: Any, known: Sequence[Any]) -> None:
+    """Raises ValueError if `value` is not among the known ones."""
+    if value not in known:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, known))}")
+
+
+def positive(name: str, value: Any) -> None:
+    """Raises ValueError if `value` is no integer of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def autoreset(mode: AutoresetMode | str) -> AutoresetMode:
+    """A mode from the enum, its name or its value, whatever the case and the underscores."""
+    if isinstance(mode, AutoresetMode):
+        return mode
+    for known in AutoresetMode:
+        if str(mode).replace("_", "").lower() == known.value.replace("_", "").lower():
+            return known
+    raise ValueError(f"autoreset_mode={mode!r}: expected one of {', '.join(m.name for m in AutoresetMode)}")
+
+
+def usable_device(name: str) -> torch.device:
+    """The device. In a worker process this must come before the first tensor is made.
+
+    Raises:
+        ValueError: no such device.
+        RuntimeError: CUDA in a forked worker.
+    """
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={name!r} is no device of torch: expected cpu, cuda, cuda:1, mps, ...") from error
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)  # a forked child of a process that ran threaded torch hangs otherwise
+        if device.type == "cuda" and torch.cuda._is_in_bad_fork():
+            raise RuntimeError(
+                f'device={name!r} in a forked worker: CUDA cannot be used after a fork; pass context="spawn" to the '
+                "async vector env, or step one native vector env on the device instead"
+            )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device={name!r} is not available here: {error}") from error
+    return device
