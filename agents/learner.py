@@ -25,7 +25,7 @@ from agents.ppo import PPO, PPOConfig
 from agents.reinforce import REINFORCE, REINFORCEConfig
 from agents.reward_scale import RewardScale, scaled_rewards, standardising
 from agents.rollout import collect
-from agents.train_config import TrainConfig, as_json
+from agents.train_config import TrainConfig
 from agents.trajectories import Trajectories
 from dyngen_env.lm.loading import load_model, load_tokenizer
 from dyngen_env.rewards import Reward
@@ -146,8 +146,8 @@ class Learner:
             "iteration": self.iteration,
             "seconds": round(self.seconds, 1),
             "model": self.model,
-            "train": as_json(self.config),
-            "algorithm_config": as_json(self.algorithm_config),
+            "train": asdict(self.config),
+            "algorithm_config": asdict(self.algorithm_config),
             "custom_reward": self.custom_reward,
             "kl_control": self.algorithm.kl_control.state_dict(),
             "reward_scale": asdict(self.reward_scale),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -31,6 +31,8 @@ class TrainConfig:
     """The length of a completion, at most. None is the env's own."""
     max_context_tokens: int | None = None
     """The length of prompt and completion together, at most. None is the env's own."""
+    prompt_overflow: Literal["error", "truncate_left"] | None = None
+    """What becomes of prompts that leave no room for a completion. None is the env's own."""
     num_envs: int = 128
     """Rows that are played at a time, at most one an episode. Many rows cost little more than one."""
     episodes: int = 128
@@ -125,8 +127,3 @@ def kept(given: Config, saved: Config) -> Config:
                 "from its weights with model=<the run's folder>"
             )
     return saved
-
-
-def as_json(config: Any) -> dict[str, Any]:
-    """A configuration as plain values."""
-    return asdict(config)

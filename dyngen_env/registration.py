@@ -9,6 +9,14 @@ IDS: dict[str, dict] = {
     "dyngen/Generate-v0": dict(max_new_tokens=32, max_context_tokens=128, reward="fluency"),
     # Continue a film review so that readers feel good about the film.
     "dyngen/Sentiment-v0": dict(max_new_tokens=32, max_context_tokens=64, reward="sentiment"),
+    # Talk about a film with somebody who wants something else in every episode: listen, and do it.
+    "dyngen/Dialogue-v0": dict(
+        max_new_tokens=20,
+        max_turns=4,
+        max_context_tokens=192,
+        user="simulated",
+        reward="rating + 2*left_happy",
+    ),
 }
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from transformers import PreTrainedTokenizerFast
 
 from dyngen_env.tokenizer import ByteTokenizer, HFTokenizer, adapted, decode, stop_automaton
 from tests.envs import CHAT, FORGETFUL_CHAT, REWRITING_CHAT, byte_level, sentence_piece
@@ -197,3 +201,14 @@ def test_stop_strings_are_found_exactly_when_they_appear(seed, stops):
         state = next_state[state, token]
         if found:
             state, written = 0, b""
+
+
+def test_ids_without_a_token_are_no_text():
+    hf = byte_level(**NAMES)
+    backend = json.loads(hf.backend_tokenizer.to_str())
+    gone = backend["model"]["vocab"].popitem()[1]
+    backend["model"]["vocab"]["zzz"] = gone + 2
+    backend["model"]["merges"] = [m for m in backend["model"]["merges"] if "".join(m) in backend["model"]["vocab"]]
+    tokenizer = adapted(PreTrainedTokenizerFast(tokenizer_object=Backend.from_str(json.dumps(backend)), **NAMES))
+    assert len(tokenizer) == len(tokenizer.token_bytes) == gone + 3
+    assert {gone, gone + 1} <= tokenizer.control_ids and tokenizer.token_bytes[gone + 2] == b"zzz"

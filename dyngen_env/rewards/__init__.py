@@ -7,8 +7,11 @@ from typing import Any
 
 from dyngen_env.rewards.expression import parse_reward
 from dyngen_env.rewards.fluency import Fluency
+from dyngen_env.rewards.form import JsonValid, Matches
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
+from dyngen_env.rewards.rating import LeftHappy, Rating
+from dyngen_env.rewards.readability import Readability
 from dyngen_env.rewards.repetition import Repetition
 from dyngen_env.rewards.reward import IllegalToken, Reward, Surroundings, TextReward, as_reward, pay_turns
 from dyngen_env.rewards.sentiment import Sentiment
@@ -16,8 +19,13 @@ from dyngen_env.rewards.sentiment import Sentiment
 REWARDS: dict[str, Callable[..., Reward]] = {
     "fluency": Fluency,
     "illegal": IllegalToken,
+    "json_valid": JsonValid,
     "keywords": Keywords,
+    "left_happy": LeftHappy,
     "length": Length,
+    "matches": Matches,
+    "rating": Rating,
+    "readability": Readability,
     "repetition": Repetition,
     "sentiment": Sentiment,
 }
@@ -37,8 +45,13 @@ __all__ = [
     "REWARDS",
     "Fluency",
     "IllegalToken",
+    "JsonValid",
     "Keywords",
+    "LeftHappy",
     "Length",
+    "Matches",
+    "Rating",
+    "Readability",
     "Repetition",
     "Reward",
     "Sentiment",

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from rich.console import Console
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents import progress

@@ -1,0 +1,65 @@
+"""A user who says again what somebody once said in a recorded dialogue."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dyngen_env.structs import Dialogue, Example, Feedback
+
+
+class ReplayUser:
+    """Draws a recording at the beginning, one with the same prompt if there is any, and repeats its user's answers.
+
+    The last answer ends the dialogue.
+
+    Args:
+        recordings: the path of a `.jsonl` file with a dialogue a line, or a list of dialogues, each as
+            `info["dialogue"]` has it: a list of `{"role": "user" or "agent", "text": ..., "rating": ...}`, where the
+            first entry is the prompt. An answer may have `ends` as well, as in `Feedback`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no dialogue, or one without an answer; the message says which.
+    """
+
+    answers = True
+
+    def __init__(self, recordings: str | Path | Sequence[Sequence[dict[str, Any]]]):
+        if isinstance(recordings, str | Path):
+            lines = Path(recordings).read_text(encoding="utf-8").split("\n")
+            recordings = [json.loads(line) for line in lines if line.strip()]
+        if not recordings:
+            raise ValueError("no recorded dialogues: expected at least one")
+        self.prompts = [turns[0]["text"] for turns in recordings]
+        self.answers_of = [_answers(number, turns) for number, turns in enumerate(recordings)]
+        self._of_prompt: dict[str, list[int]] = {}
+        for number, prompt in enumerate(self.prompts):
+            self._of_prompt.setdefault(prompt, []).append(number)
+
+    def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[int]:
+        return [self._draw(example.prompt, rng) for example, rng in zip(examples, rngs, strict=True)]
+
+    def reply(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback]:
+        return [self._answer(dialogue) for dialogue in dialogues]
+
+    def _draw(self, prompt: str, rng: np.random.Generator) -> int:
+        fitting = self._of_prompt.get(prompt, range(len(self.prompts)))
+        return fitting[int(rng.integers(len(fitting)))]
+
+    def _answer(self, dialogue: Dialogue) -> Feedback:
+        answers = self.answers_of[dialogue.persona]
+        return answers[min(len(dialogue.completions), len(answers)) - 1]
+
+
+def _answers(number: int, turns: Sequence[dict[str, Any]]) -> list[Feedback]:
+    said = [turn for turn in turns[1:] if turn["role"] == "user"]
+    if not said:
+        raise ValueError(f"recorded dialogue {number} has no answer of a user after its prompt")
+    answers = [Feedback(turn["text"], turn.get("rating"), turn.get("ends", False)) for turn in said]
+    last = answers[-1]
+    return [*answers[:-1], Feedback(last.text, last.rating, last.ends or True)]

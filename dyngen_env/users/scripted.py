@@ -1,0 +1,51 @@
+"""A user who says the lines of a script: asks, follows up, thanks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dyngen_env.structs import Dialogue, Example, Feedback
+
+_RATED = re.compile(r"\[\s*([+-]?\d+(?:\.\d+)?)\s*\]\s*(.*)")
+
+
+class ScriptedUser:
+    """Answers turn i with line i; the last line ends the dialogue.
+
+    Args:
+        script: the path of a `.txt` file, one answer a line, or a list of texts or `Feedback`s. A line may begin with
+            a rating in brackets: `[+2] thanks!`. Empty lines and lines that begin with `#` are left out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no line in it.
+    """
+
+    answers = True
+
+    def __init__(self, script: str | Path | Sequence[str | Feedback]):
+        if isinstance(script, str | Path):
+            lines = Path(script).read_text(encoding="utf-8-sig").split("\n")
+            script = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not script:
+            raise ValueError("the script is empty: expected at least one answer")
+        self.script = [line if isinstance(line, Feedback) else _parsed(line) for line in script]
+
+    def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[None]:
+        return [None] * len(examples)
+
+    def reply(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback]:
+        return [self._line(len(dialogue.completions)) for dialogue in dialogues]
+
+    def _line(self, turn: int) -> Feedback:
+        said = self.script[min(turn, len(self.script)) - 1]
+        return said if turn < len(self.script) or said.ends else Feedback(said.text, said.rating, True)
+
+
+def _parsed(line: str) -> Feedback:
+    rated = _RATED.fullmatch(line)
+    return Feedback(rated[2], float(rated[1])) if rated else Feedback(line)

@@ -1,0 +1,139 @@
+"""The simulated person: who they are, what they say, when they go."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dyngen_env import Dialogue, Example, Feedback
+from dyngen_env.testing import check_user
+from dyngen_env.users import SimulatedUser
+from dyngen_env.users.personas import FOLDER, Persona, read_population
+
+GOOD, BAD = "short one", "this goes on and on and on and on and on and on and on"
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def talk(completions, persona, ratings=(), user=None, seed=0):
+    """The answer to the last of some completions, where the earlier ones got these ratings."""
+    earlier = tuple(Feedback("?", r) for r in ratings)
+    user = user or SimulatedUser(noise=0)
+    return user.reply([Dialogue(Example("A film"), persona, tuple(completions), earlier)], [rng(seed)])[0]
+
+
+def patient(*wants, patience=4, says_why=1.0):
+    return Persona(wants, patience, 0.0, says_why)
+
+
+@pytest.mark.parametrize("personas", ["en", "zh"])
+def test_it_is_a_user(personas):
+    check_user(SimulatedUser(personas, wants=2))
+
+
+def test_there_is_enough_to_want_and_several_ways_to_say_it():
+    for name, least in (("en", 12), ("zh", 8)):
+        preferences = read_population(name).preferences.values()
+        assert len(preferences) >= least and min(len(p.asks) for p in preferences) >= 3
+        assert len({ask for p in preferences for ask in p.asks}) == sum(len(p.asks) for p in preferences)
+
+
+@pytest.mark.parametrize("wants", [1, 3])
+def test_people_differ_and_want_things_of_different_kinds(wants):
+    user = SimulatedUser(wants=wants)
+    people = user.begin([Example("A")] * 500, [rng(i) for i in range(500)])
+    kinds = {name: p.kind for name, p in user.population.preferences.items()}
+    assert all(len({kinds[name] for name in p.wants}) == wants for p in people)
+    assert {name for p in people for name in p.wants} == set(kinds)
+    assert {p.patience for p in people} == {2, 3, 4}
+    assert all(0.4 <= p.noise <= 0.8 and 0.7 <= p.says_why <= 1.0 for p in people)
+    assert people == user.begin([Example("A")] * 500, [rng(i) for i in range(500)])
+
+
+def test_what_is_missing_is_asked_for_and_what_is_there_is_praised():
+    user = SimulatedUser(noise=0)
+    asks, says = user.population.preferences["brief"].asks, user.population.says
+    answers = [talk([BAD], patient("brief"), user=user, seed=i) for i in range(60)]
+    assert {a.text for a in answers} == set(asks) and {(a.rating, a.ends) for a in answers} == {(-4, False)}
+    assert {talk([GOOD], patient("brief"), seed=i).text for i in range(60)} == set(says["pleased"])
+    vague = {talk([BAD], patient("brief", says_why=0.0), seed=i).text for i in range(60)}
+    assert vague == set(says["vague"])
+
+
+def test_the_worst_is_asked_for_first():
+    """Brief (fit 1) and about the music (fit -1): the opinion is their mean."""
+    answer = talk([GOOD], patient("brief", "music"))
+    assert answer.rating == 0 and answer.text in SimulatedUser().population.preferences["music"].asks
+
+
+@pytest.mark.parametrize(
+    ("completion", "ratings", "ends"),
+    [
+        (GOOD, [], False),
+        (GOOD, [2], "goal"),
+        (GOOD, [1], False),
+        (GOOD, [3, 1], False),
+        (BAD, [], False),
+        (BAD, [-1], False),
+        (BAD, [-1, 2, -1], True),
+        (BAD, [0, 0, 0], False),
+    ],
+)
+def test_two_good_turns_end_it_happily_and_patience_ends_it_unhappily(completion, ratings, ends):
+    said = [GOOD] * len(ratings) + [completion]
+    assert talk(said, patient("brief", patience=3), ratings).ends == ends
+
+
+def test_silence_pleases_nobody():
+    user = SimulatedUser(noise=0)
+    for name in user.population.preferences:
+        assert talk([" ... "], patient(name), user=user).rating == -4
+
+
+def test_naming_everything_does_not_please_everybody():
+    user = SimulatedUser(noise=0)
+    topics = [p for p in user.population.preferences.values() if p.kind == "topic"]
+    everything = " ".join(p.measure.words[0] for p in topics)
+    assert all(talk([everything], patient(p.name), user=user).rating < 0 for p in topics)
+    assert talk(["the songs"], patient("music"), user=user).rating == 4
+
+
+@pytest.mark.parametrize("wants", [0, 5, 1.0])
+def test_how_many_wants_there_can_be(wants):
+    with pytest.raises(ValueError, match="expected 1 to 4"):
+        SimulatedUser(wants=wants)
+
+
+def test_persona_files_of_your_own(tmp_path):
+    text = (FOLDER / "en.toml").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text.replace('"shorter, please."', '"kürzer, bitte."'), encoding="utf-8")
+    assert "kürzer, bitte." in SimulatedUser(str(mine)).population.preferences["brief"].asks
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("patience = [2, 4]", "", "'patience' is missing"),
+        ("tone = 1\n", "", "'cheerful' has no measure: expected one of words, tone, topic, pattern"),
+        ("tone = 1\n", "tone = 7\n", "tone 7 of 'cheerful': expected 1, -1 or 0"),
+        ("words = [2, 7]", "words = [7, 2]", r"\[7, 2\]: expected \[lowest, highest\]"),
+        ("pattern = '!'", "pattern = '('", "mine.toml"),
+        ("[says]", "[says", "mine.toml"),
+        ('thanks = ["', 'thanks = "', "mine.toml"),
+    ],
+)
+def test_persona_files_that_are_wrong_say_so(tmp_path, old, new, message):
+    text = (FOLDER / "en.toml").read_text(encoding="utf-8")
+    assert old in text
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        SimulatedUser(str(mine))
+
+
+def test_a_missing_persona_file():
+    with pytest.raises(FileNotFoundError, match="expected 'en', 'zh', or the path"):
+        SimulatedUser("de")
