@@ -73,11 +73,7 @@ class AdaptiveKLController:
         """
         if not math.isfinite(kl_per_sequence):
             raise ValueError(f"kl_per_sequence is {kl_per_sequence}, expected a finite number of nats")
-        if n_episodes >= 5 * self.horizon:
-            raise ValueError(
-                f"{n_episodes} episodes at horizon {self.horizon} could make the coefficient negative: "
-                f"choose a horizon above {n_episodes / 5}"
-            )
+        _check_horizon(n_episodes, self.horizon)
         error = min(max(kl_per_sequence / self.target - 1, -0.2), 0.2)
         self.coef *= 1 + error * n_episodes / self.horizon
 
@@ -86,6 +82,26 @@ class AdaptiveKLController:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.coef = _valid_coef(state["coef"])
+
+
+def kl_controller(coef: float, target: float | None, horizon: float, n_episodes: int) -> KLController:
+    """A fixed β if `target` is None, else an adaptive one for batches of `n_episodes`.
+
+    Raises:
+        ValueError: batches so large for the horizon that β could lose its sign.
+    """
+    if target is None:
+        return FixedKLController(coef)
+    _check_horizon(n_episodes, horizon)
+    return AdaptiveKLController(coef, target, horizon)
+
+
+def _check_horizon(n_episodes: int, horizon: float) -> None:
+    if n_episodes >= 5 * horizon:
+        raise ValueError(
+            f"{n_episodes} episodes at horizon {horizon} could make the coefficient negative: "
+            f"choose a horizon above {n_episodes / 5}"
+        )
 
 
 def _valid_coef(coef: float) -> float:

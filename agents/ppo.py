@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.evaluation_passes import batched, explained_variance, state_values
-from agents.kl_control import AdaptiveKLController, FixedKLController, KLController, kl_penalised_rewards
+from agents.kl_control import kl_controller, kl_penalised_rewards
 from agents.losses import approx_kl, clip_fraction, clipped_surrogate, clipped_value_loss, masked_sum_over
 from agents.optimizer import PolicyOptimizer
 from agents.policy import Actor, CausalLMPolicy, Reference
@@ -80,11 +80,7 @@ class PPO:
     ):
         self.policy, self.reference, self.config = policy, reference, config or PPOConfig()
         c = self.config
-        self.kl_control: KLController = (
-            FixedKLController(c.kl_coef)
-            if c.kl_target is None
-            else AdaptiveKLController(c.kl_coef, c.kl_target, c.kl_horizon)
-        )
+        self.kl_control = kl_controller(c.kl_coef, c.kl_target, c.kl_horizon, episodes)
         steps = total_updates * c.epochs * -(-episodes // c.minibatch_size)
         self.optimizer = PolicyOptimizer(policy.parameters(), c.learning_rate, steps, c.warmup_steps, c.max_grad_norm)
         self.seed, self.updates = seed, 0

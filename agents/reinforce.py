@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.evaluation_passes import batched
-from agents.kl_control import AdaptiveKLController, FixedKLController, KLController, kl_penalised_rewards
+from agents.kl_control import kl_controller, kl_penalised_rewards
 from agents.losses import masked_sum_over, policy_gradient_loss
 from agents.optimizer import PolicyOptimizer
 from agents.policy import Actor, CausalLMPolicy, Reference
@@ -30,8 +30,7 @@ class REINFORCEConfig:
     max_tokens: int = 4096
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result."""
     baseline: Literal["none", "batch", "rloo", "rebn"] = "rebn"
-    """What is subtracted from returns: nothing; the batch's mean return; the mean of the other episodes of the same
-    prompt (Ahmadian et al. 2024; needs group_size > 1); or mean and deviation over all transitions (GEM, 2025)."""
+    """The baseline: none; the batch's mean return; rloo, the other episodes of the prompt; rebn, whitened returns."""
     group_size: int = 1
     """Episodes of each prompt in a batch; at least 2 for "rloo"."""
     gamma: float = 1.0
@@ -74,11 +73,7 @@ class REINFORCE:
     ):
         self.policy, self.reference, self.config = policy, reference, config or REINFORCEConfig()
         c = self.config
-        self.kl_control: KLController = (
-            FixedKLController(c.kl_coef)
-            if c.kl_target is None
-            else AdaptiveKLController(c.kl_coef, c.kl_target, c.kl_horizon)
-        )
+        self.kl_control = kl_controller(c.kl_coef, c.kl_target, c.kl_horizon, episodes)
         steps = total_updates * -(-episodes // (c.minibatch_size or max(1, episodes)))
         # The value head takes no part: REINFORCE has no critic.
         self.optimizer = PolicyOptimizer(

@@ -52,7 +52,7 @@ class TrainConfig:
     save_every: int = 10
     """Updates between checkpoints: what a power cut can cost."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    """The distribution that completions are drawn from, in training and evaluation."""
+    """The distribution that completions are drawn from, in training and evaluation: its temperature."""
     normalise_reward: bool = False
     """Scale returns to mean 0, deviation 1 under the untrained model, so that kl_coef means the same for any reward."""
     missing_eos_penalty: float = 0.0
@@ -64,6 +64,11 @@ class TrainConfig:
         for name in ("num_envs", "episodes", "updates", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.sampling.top_k or self.sampling.top_p < 1:
+            raise ValueError(
+                "top_k and top_p cannot be trained with: what they cut off changes with the policy, so a sampled "
+                "token can get probability zero and its ratio is undefined. Use temperature; generate takes both"
+            )
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, expected 0 or more")
         if self.max_minutes is not None and self.max_minutes <= 0:

@@ -77,6 +77,8 @@ class KLPenalty(BaseCallback):
             actions = torch.as_tensor(gather(buffer.actions, some), device=device)
             hidden = hidden_before_choice(reference.lm, pack(tokens, some, device))
             logprobs = evaluate(reference, hidden, actions, masks)[0].numpy(force=True)
-            for span, part in zip(some, np.split(logprobs, np.cumsum([s.end - s.first for s in some])[:-1]), strict=True):
+            for span, part in zip(
+                some, np.split(logprobs, np.cumsum([s.end - s.first for s in some])[:-1]), strict=True
+            ):
                 out[span.first : span.end, span.env] = part
         return out
