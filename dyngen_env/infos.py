@@ -121,10 +121,13 @@ def tensor_infos(ends: Ends) -> dict[str, Any]:
 
 
 def info_of_row(infos: dict[str, Any], row: int) -> dict[str, Any]:
-    """One row of a vector env's infos, as a single env would have written it: plain numbers, copied arrays."""
+    """One row of a vector env's infos, as a single env would have written it: plain numbers, copied arrays.
+
+    A key `k` counts where its mask `_k` says so, or everywhere if it has none.
+    """
     out: dict[str, Any] = {}
     for key, value in infos.items():
-        if not key.startswith("_") and infos[f"_{key}"][row]:
+        if not key.startswith("_") and (f"_{key}" not in infos or infos[f"_{key}"][row]):
             out[key] = info_of_row(value, row) if isinstance(value, dict) else _plain(value[row])
     return out
 

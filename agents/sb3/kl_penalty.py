@@ -55,7 +55,7 @@ class KLPenalty(BaseCallback):
         kl = buffer.log_probs - self._reference_logprobs(buffer)  # (T, E)
         buffer.rewards -= self.coef * kl
         with torch.no_grad():
-            last_values = model.policy.predict_values(obs_as_tensor(model._last_obs, model.device))
+            last_values = model.policy.predict_values(obs_as_tensor(model._last_obs, model.device))  # type: ignore
         buffer.compute_returns_and_advantage(last_values, dones=model._last_episode_starts)
         self.logger.record("rollout/kl", float(kl.mean()))
 

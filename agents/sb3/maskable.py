@@ -35,14 +35,15 @@ class MaskableLMActorCriticPolicy(LMActorCritic, MaskableActorCriticPolicy):  # 
 
     def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, *args: Any, **kwargs: Any):
         super().__init__(observation_space, action_space, *args, **kwargs)
-        if self.action_space.n >= LARGE_VOCABULARY:
-            _warn_of_masks(int(self.action_space.n))
+        vocabulary = len(self.lm_policy.legal)
+        if vocabulary >= LARGE_VOCABULARY:
+            _warn_of_masks(vocabulary)
 
 
 def _warn_of_masks(vocabulary: int) -> None:
     warnings.warn(
         f"MaskablePPO stores a float32 mask of all {vocabulary} tokens for every step: n_steps x n_envs x "
-        f"{4 * vocabulary / 1e6:.2f} MB, that is {4 * vocabulary * _DEFAULT_STEPS / 1e9:.1f} GB for each env at its "
+        f"{4 * vocabulary / 1e6:.2f} MB, that is {4 * vocabulary * _DEFAULT_STEPS / 1e9:.2f} GB for each env at its "
         f"default n_steps={_DEFAULT_STEPS}. Lower n_steps, use PPO with LMActorCriticPolicy (which never chooses "
         "control tokens and stores no masks), or act on few candidates: dyngen_env.wrappers.TopKActions",
         UserWarning,

@@ -49,6 +49,13 @@ class LMActorCritic:
     """
 
     lm_policy: CausalLMPolicy
+    # What the other base class brings:
+    observation_space: spaces.Space
+    action_space: spaces.Space
+    action_dist: Any
+    optimizer_class: type[torch.optim.Optimizer]
+    optimizer_kwargs: dict[str, Any]
+    _dummy_schedule: Any
 
     def __init__(
         self,
@@ -77,7 +84,7 @@ class LMActorCritic:
         legal = torch.from_numpy(legal_tokens(adapted(load_tokenizer(self.model_name))))
         self.lm_policy = CausalLMPolicy(load_model(self.model_name, fresh=True), legal, self.sampling)
         parameters = self.lm_policy.parameters()
-        self.optimizer = self.optimizer_class(parameters, lr=lr_schedule(1), **self.optimizer_kwargs)
+        self.optimizer = self.optimizer_class(parameters, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return dict(

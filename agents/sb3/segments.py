@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -81,7 +82,7 @@ def find_spans(tokens: np.ndarray, episode_starts: np.ndarray) -> list[Span]:
     spans = []
     for env, column in enumerate(cuts.T):
         at = column.nonzero()[0].tolist()
-        spans += [Span(env, first, end) for first, end in zip(at[:-1], at[1:], strict=True)]
+        spans += [Span(env, first, end) for first, end in pairwise(at)]
     return spans
 
 

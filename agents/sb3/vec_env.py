@@ -18,7 +18,8 @@ def as_sb3_vec_env(env: VectorEnv) -> SB3VecEnv:
     """`as_sb3_vec_env(gym.make_vec(id, num_envs=8, autoreset_mode="same_step"))`, for any algorithm of SB3.
 
     Trajectories and infos (`terminal_observation` and `TimeLimit.truncated` included) are those of `DummyVecEnv` over
-    single envs with the same seeds. For episode statistics wrap it in SB3's `VecMonitor`.
+    single envs with the same seeds. For episode statistics wrap the result in SB3's `VecMonitor`, or `env` in
+    Gymnasium's `RecordEpisodeStatistics`.
 
     Raises:
         ValueError: the env resets in another mode than SAME_STEP, or has tensors as output.
@@ -65,6 +66,8 @@ class SB3VecEnv(VecEnv):
             if dones[row]:
                 info["terminal_observation"] = final[row]
                 self.reset_infos[row] = info_of_row(infos, row)
+                if "episode" in self.reset_infos[row]:  # RecordEpisodeStatistics writes it beside the reset's infos
+                    info["episode"] = self.reset_infos[row].pop("episode")
         return observations, rewards.astype(np.float32), dones, out
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Cached next-token logits as a pure function of the tokens: callers never see a cache.
 
 Each call compares the rows with what the slots hold and runs only the new tokens through the model: one for a row that
-grew by one, a prompt for a row that restarted, several where a user answered. So any loop that asks for the logits of
-a growing sequence decodes at cached speed, whoever wrote it.
+grew by one, a prompt for a row that restarted, several where a user answered; where most rows are as they were, only
+the others run. So any loop that asks for the logits of a growing sequence decodes at cached speed, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Engine:
         self._stale = True
         self._version = -1
         self._tokens = self._lengths = self._positions = torch.empty(0, dtype=torch.int64)  # what the slots hold
+        self._hidden = torch.empty(0)  # (B, D), what the last call returned
         self.tokens_run = 0  # tokens sent through the model since construction, padding included
         self._masks = AttentionMasks(model)
         reference = weakref.ref(self)  # the model may outlive its engines
@@ -63,18 +64,38 @@ class Engine:
         self._prepare(tokens)
         position = self._positions[: tokens.shape[1]]
         known = (tokens == self._tokens) & (position < torch.minimum(self._lengths, lengths).unsqueeze(1))
-        cached = torch.minimum(known.long().cumprod(1).sum(1), lengths - 1)  # (B,), the last token always runs
-        new = lengths - cached
+        known = known.long().cumprod(1).sum(1)  # (B,) leading tokens that the slots hold
+        changed = (known < lengths) | (lengths != self._lengths)
+        new = lengths - torch.minimum(known, lengths - 1)  # at least the last token runs, for its hidden state
         self._tokens.copy_(tokens)
         self._lengths = lengths.clone()
-        if not bool((new > 1).any()):
+        self._hidden = self._next(tokens, lengths, new, changed)
+        return self._hidden
+
+    def _next(
+        self, tokens: torch.Tensor, lengths: torch.Tensor, new: torch.Tensor, changed: torch.Tensor
+    ) -> torch.Tensor:
+        """Hidden states (B, D) where rows have `new` (B,) tokens to run, and only the `changed` ones (B,) need to."""
+        several, some_rest = torch.stack([(new > 1).any(), (~changed).any()]).tolist()
+        if some_rest:
+            rows = changed.nonzero().squeeze(1)
+            if len(rows) <= len(tokens) // 2:  # with more of them gathering the cache costs more than it saves
+                return self._overwrite(self._hidden, tokens, lengths, rows, new)
+        if not several:
             return self._run(tokens, lengths, None, 1)
         many = (new > 1).nonzero().squeeze(1)
         if len(many) == len(tokens):
             return self._run(tokens, lengths, None, int(new.max()))
         # All rows take one step, which avoids gathering the cache; rows with more to run then do that and overwrite.
-        hidden = self._run(tokens, lengths, None, 1)
-        return hidden.index_copy(0, many, self._run(tokens, lengths, many, int(new[many].max())))
+        return self._overwrite(self._run(tokens, lengths, None, 1), tokens, lengths, many, new)
+
+    def _overwrite(
+        self, hidden: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor, new: torch.Tensor
+    ) -> torch.Tensor:
+        """A copy of `hidden` (B, D) in which `rows` (R,) are what their new tokens make of them."""
+        if not len(rows):
+            return hidden.clone()
+        return hidden.index_copy(0, rows, self._run(tokens, lengths, rows, int(new[rows].max())))
 
     @torch.no_grad()
     def advance(self, new_tokens: torch.Tensor) -> torch.Tensor:
@@ -87,13 +108,15 @@ class Engine:
             raise RuntimeError("nothing to advance: the cache is empty or stale, call next_hidden with whole rows")
         self._tokens.scatter_(1, self._lengths.unsqueeze(1), new_tokens.unsqueeze(1))
         self._lengths = self._lengths + 1
-        return self._run(self._tokens, self._lengths, None, 1)
+        self._hidden = self._run(self._tokens, self._lengths, None, 1)
+        return self._hidden
 
     def fork(self, rows: torch.Tensor) -> None:
         """Row i continues what row rows[i] was (rows (B',) int64): for beams, Monte-Carlo rollouts, reordering."""
         if self._cache is not None and not self._stale:
             self._cache.fork(rows)
             self._tokens, self._lengths = self._tokens[rows], self._lengths[rows]
+            self._hidden = self._hidden[rows]
 
     def _prepare(self, tokens: torch.Tensor) -> None:
         """Make slots for `tokens` (B, L), empty if the old ones cannot serve."""

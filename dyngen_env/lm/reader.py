@@ -55,7 +55,9 @@ class LMReader:
     def hidden(self, tokens: np.ndarray) -> torch.Tensor:
         """Last-layer hidden states (B, D) at the last tokens of rows (B, L), -1 where empty. Cached."""
         if not isinstance(tokens, np.ndarray):
-            raise ValueError(f'expected arrays of tokens, got {type(tokens).__name__}: make the env with output="numpy"')
+            raise ValueError(
+                f'expected arrays of tokens, got {type(tokens).__name__}: make the env with output="numpy"'
+            )
         for seen, hidden in self._read:
             if np.array_equal(seen, tokens):
                 return hidden

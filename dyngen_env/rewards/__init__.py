@@ -14,6 +14,7 @@ from dyngen_env.rewards.rating import LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability
 from dyngen_env.rewards.repetition import Repetition
 from dyngen_env.rewards.reward import IllegalToken, Reward, Surroundings, TextReward, as_reward, pay_turns
+from dyngen_env.rewards.safety import Safety
 from dyngen_env.rewards.sentiment import Sentiment
 
 REWARDS: dict[str, Callable[..., Reward]] = {
@@ -27,6 +28,7 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "rating": Rating,
     "readability": Readability,
     "repetition": Repetition,
+    "safety": Safety,
     "sentiment": Sentiment,
 }
 
@@ -54,6 +56,7 @@ __all__ = [
     "Readability",
     "Repetition",
     "Reward",
+    "Safety",
     "Sentiment",
     "Surroundings",
     "TextReward",

@@ -12,6 +12,12 @@ def vader(text: str) -> float:
     return float(_analyzer().polarity_scores(text)["compound"])
 
 
+def vader_shares(text: str) -> tuple[float, float, float, float]:
+    """The compound score, and the shares of the text that are positive, negative and neutral, each in [0, 1]."""
+    scores = _analyzer().polarity_scores(text)
+    return scores["compound"], scores["pos"], scores["neg"], scores["neu"]
+
+
 @cache
 def _analyzer() -> SentimentIntensityAnalyzer:
     return SentimentIntensityAnalyzer()

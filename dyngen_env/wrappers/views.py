@@ -21,7 +21,10 @@ class View(Protocol):
     """Shows B observations as something else."""
 
     reader: LMReader
-    space: spaces.Space  # of one row
+
+    @property
+    def space(self) -> spaces.Space:
+        """Of one row."""
 
     def __call__(self, observations: Any) -> Shown: ...
 

@@ -15,7 +15,9 @@ LEARNERS = {
     "ppo": lambda *a: PPO(*a, PPOConfig(**FAST, learning_rate=3e-3, minibatch_size=32, epochs=2)),
     "reinforce-rebn": lambda *a: REINFORCE(*a, REINFORCEConfig(**FAST, learning_rate=1e-2, baseline="rebn")),
     "reinforce-batch": lambda *a: REINFORCE(*a, REINFORCEConfig(**FAST, learning_rate=1e-2, baseline="batch")),
-    "reinforce-rloo": lambda *a: REINFORCE(*a, REINFORCEConfig(**FAST, learning_rate=1e-2, baseline="rloo", group_size=4)),
+    "reinforce-rloo": lambda *a: REINFORCE(
+        *a, REINFORCEConfig(**FAST, learning_rate=1e-2, baseline="rloo", group_size=4)
+    ),
     "reinforce-none": lambda *a: REINFORCE(*a, REINFORCEConfig(**FAST, learning_rate=1e-2, baseline="none")),
 }
 

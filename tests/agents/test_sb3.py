@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-import warnings
 import zipfile
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -20,7 +16,6 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.policy import SamplingConfig
 from agents.sb3 import KLPenalty, LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
-from agents.sb3.maskable import MaskableLMActorCriticPolicy
 
 BUFFERS = [SegmentRolloutBuffer, None]
 
@@ -39,8 +34,7 @@ def make(model, algorithm=PPO, buffer=SegmentRolloutBuffer, env=None, sampling=N
     settings = dict(n_steps=16, seed=0, device="cpu", rollout_buffer_class=buffer)
     settings |= dict(batch_size=32, n_epochs=2) if algorithm is not A2C else {}
     settings |= dict(policy_kwargs=dict(model=str(model), sampling=sampling))
-    policy = MaskableLMActorCriticPolicy if algorithm is MaskablePPO else LMActorCriticPolicy
-    return algorithm(policy, env or vec_env(model), **(settings | options))
+    return algorithm(LMActorCriticPolicy, env or vec_env(model), **(settings | options))
 
 
 def spread(agent) -> None:
@@ -224,7 +218,7 @@ def test_the_same_seed_is_the_same_run(tiny_model, algorithm, buffer):
     assert np.abs(runs[0][0] - make(tiny_model).policy.parameters_to_vector()).max() > 0
 
 
-@pytest.mark.parametrize("algorithm", [PPO, A2C, MaskablePPO])
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
 def test_saved_and_loaded_it_is_the_same_agent(tiny_model, tmp_path, algorithm):
     agent = make(tiny_model, algorithm, None, sampling=SamplingConfig(temperature=0.9)).learn(128)
     agent.save(tmp_path / "agent")
@@ -256,29 +250,14 @@ def test_it_learns_in_seconds(tiny_model):
     assert before < 0.25 and after > 2 * before
 
 
-def test_maskable_ppo_keeps_to_the_env_s_masks(tiny_model):
-    env = vec_env(tiny_model)
-    allowed = env.env_method("action_masks")[0]
-    allowed[::2] = False
-    env.unwrapped.env.unwrapped.action_masks = lambda: allowed
-    agent = make(tiny_model, MaskablePPO, None, env=env)
-    agent.learn(128)
-    chosen = agent.rollout_buffer.actions.astype(int)
-    assert allowed[chosen].all()
-    actions, _ = agent.predict(env.reset(), action_masks=np.stack([allowed] * 4))
-    assert allowed[actions].all()
-    with pytest.raises(ValueError, match="mask of row 0 allows no legal token"):
-        agent.predict(env.reset(), action_masks=np.zeros((4, len(allowed)), dtype=bool))
-
-
 # ---------------------------------------------------------------- KL penalty
 
 
-@pytest.mark.parametrize("algorithm", [PPO, MaskablePPO])
-def test_the_kl_penalty_is_taken_from_the_rewards_and_returns_follow(tiny_model, algorithm):
+@pytest.mark.parametrize("buffer", BUFFERS)
+def test_the_kl_penalty_is_taken_from_the_rewards_and_returns_follow(tiny_model, buffer):
     agents = []
     for coef in (0.0, 0.5):
-        agent = make(tiny_model, algorithm, None, gamma=0.9, gae_lambda=0.8)
+        agent = make(tiny_model, PPO, buffer, gamma=0.9, gae_lambda=0.8)
         spread(agent)
         roll_out(agent, KLPenalty(coef))
         agents.append(agent)
@@ -332,7 +311,8 @@ def test_another_vocabulary_is_refused(tiny_model):
 
 
 @pytest.mark.parametrize(
-    "space", [gym.spaces.Box(-np.inf, np.inf, (4,), np.float32), gym.spaces.Box(0, 9, (4,), np.int64), gym.spaces.Dict()]
+    "space",
+    [gym.spaces.Box(-np.inf, np.inf, (4,), np.float32), gym.spaces.Box(0, 9, (4,), np.int64), gym.spaces.Dict()],
 )
 def test_observations_that_are_no_tokens_are_refused(tiny_model, space):
     with pytest.raises(ValueError, match='observation="tokens"'):
@@ -344,22 +324,3 @@ def test_a_context_longer_than_the_window_is_refused(tiny_model):
         LMActorCriticPolicy(
             gym.spaces.Box(-1, 10, (129,), np.int64), vec_env(tiny_model).action_space, lambda _: 0.1, str(tiny_model)
         )
-
-
-def test_a_large_vocabulary_is_warned_of_with_maskable_ppo(tiny_model, monkeypatch):
-    import agents.sb3.maskable as maskable
-
-    monkeypatch.setattr(maskable, "LARGE_VOCABULARY", 100)
-    with pytest.warns(UserWarning, match=r"float32 mask of all \d+ tokens .* MB.*TopKActions"):
-        make(tiny_model, MaskablePPO, None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        make(tiny_model, PPO, None)
-
-
-def test_a_missing_sb3_contrib_is_named(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("sb3_contrib")]:
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "agents.sb3.maskable")
-    with pytest.raises(ImportError, match="pip install 'sb3-contrib"):
-        importlib.import_module("agents.sb3.maskable")
