@@ -104,7 +104,9 @@ def test_nan_rewards_stop_before_any_weight_changes(batch_and_policy):
 
 def test_adaptive_kl_is_used(batch_and_policy):
     batch, policy = batch_and_policy
-    learner = PPO(policy, Reference(small_lm(seed=5).eval(), policy), PPOConfig(kl_target=0.01, kl_horizon=100))
+    learner = PPO(
+        policy, Reference(small_lm(seed=5).eval(), policy), PPOConfig(kl_coef=0.05, kl_target=0.01, kl_horizon=100)
+    )
     learner.update(batch)
     assert learner.kl_control.coef == pytest.approx(0.05 * (1 + 0.2 * 32 / 100))
 
