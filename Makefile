@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: train test check setup smollm2 clean
 
 train: setup
-	$(BIN)/dyngen train ppo
+	$(BIN)/dyngen train ppo --max-minutes 4
 
 test: setup
 	$(BIN)/python -m pytest

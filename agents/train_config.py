@@ -37,7 +37,7 @@ class TrainConfig:
     """Rows that are played at a time, at most one an episode. Many rows cost little more than one."""
     episodes: int = 128
     """Episodes of an update. One a row: no row waits for another to finish a second one."""
-    updates: int = 55
+    updates: int = 60
     """Updates of the whole run. Learning rates are annealed over them, so a resumed run keeps the number."""
     max_minutes: float | None = None
     """Stop after this much time, saved and resumable, even if updates are left. None is no limit."""

@@ -27,7 +27,7 @@ agent = PPO(
     env,
     policy_kwargs=dict(model="reviews-lm"),
     rollout_buffer_class=SegmentRolloutBuffer,  # runs each text once in an update, not each of its prefixes
-    n_steps=min(128, max(2, arguments.steps // 32)),
+    n_steps=max(16, min(128, arguments.steps // 32)),
     batch_size=512,
     n_epochs=2,
     learning_rate=5e-4,

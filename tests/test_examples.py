@@ -31,7 +31,7 @@ def test_it_runs(path, monkeypatch, tmp_path, capsys):
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [path.name, *BRIEFLY.get(path.name, ["--steps", "64"])])
+    monkeypatch.setattr(sys, "argv", [path.name, *BRIEFLY.get(path.name, ["--steps", "512"])])
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
 

@@ -114,6 +114,7 @@ def test_features_are_the_last_hidden_state_and_the_log_probs_follow(lm):
     assert alone.action_space.n == 260 and both.action_space.n == K
 
 
+@pytest.mark.filterwarnings("ignore:.*(Box observation space m|different from the unwrapped version)")
 @pytest.mark.parametrize("kind", ["candidates", "features", "both"])
 def test_single_observations_are_in_their_space(lm, kind):
     env = single(wrappers(lm)[kind])
@@ -261,4 +262,4 @@ def test_what_does_not_fit_is_refused_with_a_remedy(lm, rows):
         with pytest.raises(ValueError, match="258 legal tokens"):
             TopKActions(env(), lm, k)
     with pytest.raises(ValueError, match='output="numpy"'):
-        LMFeatures(env(output="torch"), lm).reset()
+        LMFeatures(env(output="torch").unwrapped, lm).reset()

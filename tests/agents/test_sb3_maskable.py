@@ -48,7 +48,7 @@ def test_the_first_minibatch_has_the_log_probs_of_the_rollout(tiny_model):
     agent.policy.set_training_mode(True)
     for batch in agent.rollout_buffer.get(32):
         arguments = batch.observations, batch.actions.flatten()
-        values, log_prob, entropy = agent.policy.evaluate_actions(*arguments, action_masks=batch.action_masks)
+        _, log_prob, entropy = agent.policy.evaluate_actions(*arguments, action_masks=batch.action_masks)
         torch.testing.assert_close(log_prob, batch.old_log_prob, atol=1e-5, rtol=0)
         assert (entropy <= np.log(allowed.sum())).all()
         (log_prob.sum() + entropy.sum()).backward()
