@@ -1,4 +1,4 @@
-"""RESULTS.md from the benchmarks' JSON files: `python -m benchmarks.report rollout.json env_step.json ... > RESULTS.md`."""
+"""RESULTS.md from the benchmarks' JSON files: `python -m benchmarks.report rollout.json ... > RESULTS.md`."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import obs_as_tensor
 
-from agents.policy import CausalLMPolicy
+from agents.policy import CausalLMPolicy, SamplingConfig
 from agents.sb3.policy import LMActorCritic, evaluate, hidden_before_choice, token_rows
-from agents.sb3.segments import find_spans, gather, pack
+from agents.sb3.segments import find_spans, gather, pack, scatter
 from dyngen_env.lm.loading import load_model
 
 SEGMENTS_AT_A_TIME = 64  # bounds the reference's memory
@@ -23,6 +23,9 @@ class KLPenalty(BaseCallback):
     in the rollout buffer, at the end of each rollout and before the update; returns and advantages are computed again.
     Use: `model.learn(..., callback=KLPenalty(0.05))`, with PPO, A2C or MaskablePPO. Episode returns that SB3 logs are
     the env's, without the penalty. Logs `rollout/kl`, nats per token.
+
+    The reference has the policy's temperature and legal tokens, but neither its top-k nor its top-p: what they leave
+    out of one model can be what the other chose, at an infinite penalty.
 
     Args:
         coef: β, in units of reward per nat.
@@ -45,7 +48,8 @@ class KLPenalty(BaseCallback):
         if not isinstance(policy, LMActorCritic):
             raise TypeError(f"KLPenalty needs an LMActorCriticPolicy, the run has a {type(policy).__name__}")
         lm = load_model(self.ref_model or policy.model_name, device=self.model.device)
-        self._reference = CausalLMPolicy(lm, policy.lm_policy.legal, policy.sampling).requires_grad_(False)
+        sampling = SamplingConfig(temperature=policy.sampling.temperature)
+        self._reference = CausalLMPolicy(lm, policy.lm_policy.legal, sampling).requires_grad_(False)
 
     def _on_step(self) -> bool:
         return True
@@ -77,8 +81,5 @@ class KLPenalty(BaseCallback):
             actions = torch.as_tensor(gather(buffer.actions, some), device=device)
             hidden = hidden_before_choice(reference.lm, pack(tokens, some, device))
             logprobs = evaluate(reference, hidden, actions, masks)[0].numpy(force=True)
-            for span, part in zip(
-                some, np.split(logprobs, np.cumsum([s.end - s.first for s in some])[:-1]), strict=True
-            ):
-                out[span.first : span.end, span.env] = part
+            scatter(logprobs, some, into=out)
         return out

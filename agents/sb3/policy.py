@@ -174,7 +174,7 @@ def evaluate(
         return logprobs_and_entropy(hidden, actions.long(), policy.logits)
     logits = masked_logits(policy.logits(hidden), action_masks)
     choices = torch.distributions.Categorical(logits=logits, validate_args=False)
-    return choices.log_prob(actions), choices.entropy()
+    return choices.log_prob(actions.long()), choices.entropy()
 
 
 def masked_logits(logits: Tensor, action_masks: np.ndarray | Tensor | None) -> Tensor:

@@ -89,7 +89,7 @@ def find_spans(tokens: np.ndarray, episode_starts: np.ndarray) -> list[Span]:
 def pack(tokens: np.ndarray, spans: Sequence[Span], device: torch.device | str) -> Segments:
     """Segments of (T, E, L) tokens as one observation, on a device."""
     last = np.stack([tokens[end - 1, env] for env, _, end in spans])
-    lengths = gather((tokens >= 0).sum(-1), spans)
+    lengths = (gather(tokens, spans) >= 0).sum(-1)
     rows = np.repeat(np.arange(len(spans)), [end - first for _, first, end in spans])
     width = int(lengths.max())
     return Segments(*(torch.as_tensor(x, device=device) for x in (last[:, :width], rows, lengths - 1)))
@@ -99,6 +99,14 @@ def gather(array: np.ndarray, spans: Iterable[Span]) -> np.ndarray:
     """The steps of some segments one after the other, (N, ...) of (T, E, ...). A last axis of length 1 is dropped."""
     steps = np.concatenate([array[first:end, env] for env, first, end in spans])
     return steps[:, 0] if steps.ndim == 2 and steps.shape[1] == 1 else steps
+
+
+def scatter(values: np.ndarray, spans: Iterable[Span], into: np.ndarray) -> None:
+    """The inverse of `gather`: write values (N,) of some segments' steps to their places in (T, E)."""
+    at = 0
+    for env, first, end in spans:
+        into[first:end, env] = values[at : at + end - first]
+        at += end - first
 
 
 def _batches(spans: list[Span], size: int) -> Iterator[list[Span]]:

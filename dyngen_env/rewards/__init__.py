@@ -8,6 +8,7 @@ from typing import Any
 from dyngen_env.rewards.expression import parse_reward
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
+from dyngen_env.rewards.human_rating import HumanRating
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
 from dyngen_env.rewards.rating import LeftHappy, Rating
@@ -19,6 +20,7 @@ from dyngen_env.rewards.sentiment import Sentiment
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "fluency": Fluency,
+    "human_rating": HumanRating,
     "illegal": IllegalToken,
     "json_valid": JsonValid,
     "keywords": Keywords,
@@ -46,6 +48,7 @@ def make_reward(reward: Any) -> Reward:
 __all__ = [
     "REWARDS",
     "Fluency",
+    "HumanRating",
     "IllegalToken",
     "JsonValid",
     "Keywords",

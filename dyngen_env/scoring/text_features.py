@@ -13,38 +13,57 @@ import numpy as np
 
 from dyngen_env.scoring.sentiment import vader_shares
 
-WORD_BITS, CHARACTER_BITS = 16, 17
-SIZE = 2**WORD_BITS + 2**CHARACTER_BITS + 4  # words, characters, VADER
-CHARACTERS = (2, 3, 4, 5, 6)  # lengths of character n-grams
-VADER_SCALE = 0.5  # against 1, the norm of each of the two other parts
+WORD_BITS, CHARACTER_BITS = 18, 20
+GRAMS = 2**WORD_BITS + 2**CHARACTER_BITS
+SIZE = GRAMS + 4  # n-grams of words, n-grams of characters, VADER's scores
+CHARACTERS = (3, 4, 5, 6)  # lengths of the n-grams of characters, which stay within a word and its borders
+NEGATED = 3  # words after a negation that are counted as negated, too
+VADER_SCALE = 0.5  # the norm of each of the two other parts is 1
 
 _TOKEN = re.compile(r"[\w']+|[^\w\s]")
+_NEGATIONS = frozenset(
+    ("no", "not", "never", "without", "neither", "nor", "hardly", "barely", "lacks", "lack", "cannot")
+)
 _PRIME, _MIX = np.uint64(1099511628211), np.uint64(0xBF58476D1CE4E5B9)
 
 
 def ngrams(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Places (K,) int64, ascending, of the n-grams of a text in [0, SIZE - 4), and how often each occurs (K,)."""
-    text = text.lower()
-    words = np.array([zlib.crc32(t.encode("utf-8", "replace")) for t in ("", *_TOKEN.findall(text), "")], np.uint64)
-    spaced = " ".join(["", *text.split(), ""])
-    codes = np.frombuffer(spaced.encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)
-    places = [_places(words, n, WORD_BITS) for n in (1, 2)]
-    places += [_places(codes, n, CHARACTER_BITS) + 2**WORD_BITS for n in CHARACTERS]
+    """Places (K,) int64, ascending, of the n-grams of a text in [0, GRAMS), and how often each occurs (K,)."""
+    tokens = _TOKEN.findall(text.lower())
+    words, negated = _hashes(["", *tokens, ""]), _hashes(_after_negations(tokens))
+    places = [_places(words, 1, WORD_BITS), _places(words, 2, WORD_BITS), _places(negated, 1, WORD_BITS)]
+    for token in tokens:
+        codes = np.frombuffer(f" {token} ".encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)
+        places += [_places(codes, n, CHARACTER_BITS) + 2**WORD_BITS for n in CHARACTERS]
     return np.unique(np.concatenate(places), return_counts=True)
 
 
 def features(text: str, idf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (K,) int64 and values (K,) float64 of what is not 0. idf: (SIZE - 4,), the weight of each n-gram.
+    """Places (K,) int64 in [0, SIZE) and values (K,) float64 of a text. idf: (GRAMS,), the weight of each n-gram.
 
-    n-grams weigh (1 + log count) idf, words and characters each scaled to norm 1.
+    An n-gram has (1 + log count) idf; those of words and those of characters are each scaled to norm 1.
     """
     places, counts = ngrams(text)
     values = (1 + np.log(counts)) * idf[places]
     border = int(np.searchsorted(places, 2**WORD_BITS))
     for part in (values[:border], values[border:]):
         part /= max(float(np.sqrt(part @ part)), 1e-12)
-    places = np.concatenate([places, np.arange(SIZE - 4, SIZE)])
-    return places, np.concatenate([values, VADER_SCALE * np.array(vader_shares(text))])
+    scores = VADER_SCALE * np.array(vader_shares(text))
+    return np.concatenate([places, np.arange(GRAMS, SIZE)]), np.concatenate([values, scores])
+
+
+def _after_negations(tokens: list[str]) -> list[str]:
+    """The words up to `NEGATED` places after a negation, marked as such."""
+    out, left = [], 0
+    for token in tokens:
+        if left > 0 and token.isalpha():
+            out.append(f"not {token}")
+        left = NEGATED if token in _NEGATIONS or token.endswith("n't") else left - 1
+    return out
+
+
+def _hashes(tokens: list[str]) -> np.ndarray:
+    return np.array([zlib.crc32(t.encode("utf-8", "replace")) for t in tokens], dtype=np.uint64)
 
 
 def _places(symbols: np.ndarray, n: int, bits: int) -> np.ndarray:

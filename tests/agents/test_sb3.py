@@ -119,6 +119,13 @@ def test_dropout_stays_off_in_training_mode(tiny_model):
     assert torch.equal(once, again)
 
 
+def test_it_plays_a_single_env(tiny_model):
+    env = gym.make("dyngen/Generate-v0", model=str(tiny_model), reward=share_of_vowels, max_context_tokens=64)
+    agent = make(tiny_model, env=env).learn(64)
+    action, _ = agent.predict(env.reset(seed=0)[0], deterministic=True)
+    assert env.action_space.contains(action) and action.shape == ()
+
+
 def test_only_legal_tokens_are_chosen(tiny_model):
     agent = make(tiny_model)
     roll_out(agent)
@@ -290,6 +297,13 @@ def test_the_kl_is_zero_before_the_first_update_and_grows_with_it(tiny_model):
     logged = Logged("rollout/kl")
     agent.learn(64 * 4, callback=[KLPenalty(0.0), logged])
     assert abs(logged.values[0]) < 1e-6 and logged.values[-1] > 1e-4
+
+
+def test_the_kl_penalty_is_finite_whatever_top_k_leaves_out(tiny_model):
+    agent = make(tiny_model, sampling=SamplingConfig(top_k=3))
+    spread(agent)  # so its three most likely tokens are not the reference's
+    roll_out(agent, KLPenalty(0.1))
+    assert np.isfinite(agent.rollout_buffer.rewards).all() and np.isfinite(agent.rollout_buffer.advantages).all()
 
 
 def test_the_kl_penalty_says_what_it_needs(tiny_model):

@@ -80,6 +80,13 @@ def test_it_is_dummy_vec_env_without_the_loop(kind, monitor):
     assert ends >= 200
 
 
+def test_envs_of_others_too():
+    kind, same_step = "CartPole-v1", dict(autoreset_mode="SameStep")
+    ours = as_sb3_vec_env(gym.make_vec(kind, ROWS, vectorization_mode="sync", vector_kwargs=same_step))
+    theirs = DummyVecEnv([lambda: gym.make(kind)] * ROWS)
+    assert play_both(ours, theirs, lambda rng: rng.integers(2, size=ROWS), 200) > 20
+
+
 def test_under_the_wrappers_too():
     lm = small_lm()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dyngen_env.scoring.sentiment import vader
-from dyngen_env.scoring.words import words_of
+from dyngen_env.scoring.words import any_word, words_of
 from dyngen_env.users.preferences import Pattern, Tone, Topic, Words
 
 ACTING, MUSIC = ("acting", "cast"), ("music", "songs")
@@ -64,3 +64,8 @@ def test_chinese_topics_need_no_spaces_around_them():
 
 def test_patterns():
     assert Pattern(r"\?").fit("why?") == 1.0 and Pattern(r"\bme\b").fit("MEN") == -1.0
+
+
+def test_words_stand_by_themselves():
+    found = any_word(("act", "acting", "好", "a b", "3d片"))
+    assert found.findall("acting, act react actor 很好看 a b a bc 3d片子 x3d片") == ["acting", "act", "好", "a b", "3d片"]

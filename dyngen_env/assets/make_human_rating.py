@@ -1,0 +1,117 @@
+"""Trains the embedded model of human ratings, `human-rating.npz`, and reports how well it predicts.
+
+    python -m dyngen_env.assets.make_human_rating
+
+Ridge regression of the mean ratings of the train split (Hoerl and Kennard 1970); its strength is chosen on the tune
+split, by the mean of the correlations on films and products; the eval split is read once, for the report.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dyngen_env.assets.reviews import KINDS, Review, load_reviews
+from dyngen_env.scoring.human_rating import PATH, LinearRating
+from dyngen_env.scoring.sentiment import vader
+from dyngen_env.scoring.text_features import GRAMS, SIZE, features, ngrams
+
+STRENGTHS = (8.0, 4.0, 2.0, 1.0, 0.5)
+SELDOM = 2  # n-grams of fewer texts are left out
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """N texts as rows of a matrix X (N, SIZE)."""
+
+    places: np.ndarray  # (K,) columns
+    values: np.ndarray  # (K,)
+    rows: np.ndarray  # (K,)
+    count: int  # N
+
+    def times(self, w: np.ndarray) -> np.ndarray:
+        """X w, (N,)."""
+        return np.bincount(self.rows, weights=self.values * w[self.places], minlength=self.count)
+
+    def transposed_times(self, u: np.ndarray) -> np.ndarray:
+        """Xᵀ u, (SIZE,)."""
+        return np.bincount(self.places, weights=self.values * u[self.rows], minlength=SIZE)
+
+
+def inverse_document_frequencies(reviews: Sequence[Review]) -> np.ndarray:
+    """(GRAMS,): log((1 + N)/(1 + n)) + 1 for an n-gram of n of the N texts, 0 where n < `SELDOM`."""
+    found = np.zeros(GRAMS)
+    for review in reviews:
+        found[ngrams(review.text)[0]] += 1
+    return np.where(found < SELDOM, 0.0, np.log((1 + len(reviews)) / (1 + found)) + 1)
+
+
+def matrix(reviews: Sequence[Review], idf: np.ndarray) -> Sparse:
+    """The texts of some reviews."""
+    places, values = zip(*(features(review.text, idf) for review in reviews), strict=True)
+    rows = np.repeat(np.arange(len(reviews)), [len(p) for p in places])
+    return Sparse(np.concatenate(places), np.concatenate(values), rows, len(reviews))
+
+
+def ridge(x: Sparse, y: np.ndarray, strength: float, start: np.ndarray, tolerance: float = 1e-3) -> np.ndarray:
+    """argmin ‖Xw - y‖² + strength ‖w‖², by conjugate gradients (Hestenes and Stiefel 1952) from `start` (SIZE,)."""
+    w = start.copy()
+    target = x.transposed_times(y)
+    residual = target - x.transposed_times(x.times(w)) - strength * w
+    direction, size = residual.copy(), residual @ residual
+    for _ in range(200):
+        image = x.transposed_times(x.times(direction)) + strength * direction
+        step = size / (direction @ image)
+        w += step * direction
+        residual -= step * image
+        size, before = residual @ residual, size
+        if size <= tolerance**2 * (target @ target):
+            break
+        direction = residual + size / before * direction
+    return w
+
+
+def train() -> tuple[LinearRating, float]:
+    """The model with the best strength, and that strength."""
+    reviews, tune = load_reviews("train"), load_reviews("tune")
+    idf = inverse_document_frequencies(reviews)
+    x, y = matrix(reviews, idf), np.array([r.mean for r in reviews])
+    bias, seen = float(y.mean()), matrix(tune, idf)
+    best, chosen, strength, w = -1.0, np.zeros(SIZE), 0.0, np.zeros(SIZE)
+    for candidate in STRENGTHS:
+        w = ridge(x, y - bias, candidate, w)
+        scores = correlations(tune, seen.times(w))
+        log.info("strength %g: tune %s", candidate, scores)
+        if (score := sum(scores.values())) > best:
+            best, chosen, strength = score, w.copy(), candidate
+    return LinearRating(chosen, idf, bias), strength
+
+
+def correlations(reviews: Sequence[Review], predicted: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Pearson's r with the human means, by kind of review."""
+    means, guesses = np.array([r.mean for r in reviews]), np.array(predicted)
+    of = {kind: np.array([r.kind == kind for r in reviews]) for kind in KINDS}
+    return {kind: round(float(np.corrcoef(means[of[kind]], guesses[of[kind]])[0, 1]), 4) for kind in KINDS}
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=PATH, help="file to write (default: the packaged one)")
+    args = parser.parse_args()
+    model, strength = train()
+    model.save(args.out)
+    model = LinearRating.load(args.out)  # as it will be used, rounded to float16
+    held_out = load_reviews("eval")
+    log.info("%s: %d bytes, strength %g", args.out.name, args.out.stat().st_size, strength)
+    log.info("eval: %s", correlations(held_out, [model(r.text) for r in held_out]))
+    log.info("VADER: %s", correlations(held_out, [vader(r.text) for r in held_out]))
+
+
+if __name__ == "__main__":
+    main()

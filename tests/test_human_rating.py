@@ -1,0 +1,78 @@
+"""The reward model of human ratings: how it is fitted, and how well the embedded one predicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dyngen_env.assets.make_human_rating import Sparse, correlations, ridge
+from dyngen_env.assets.reviews import load_reviews
+from dyngen_env.scoring import text_features
+from dyngen_env.scoring.human_rating import PATH, LinearRating, human_rating
+from dyngen_env.scoring.text_features import GRAMS, SIZE, features, ngrams
+from tests.envs import END, single, write
+
+
+@pytest.mark.parametrize("strength", [0.3, 10.0])
+def test_ridge_is_the_closed_form(monkeypatch, strength):
+    """w = (XᵀX + λI)⁻¹Xᵀy, solved densely."""
+    monkeypatch.setattr("dyngen_env.assets.make_human_rating.SIZE", 12)
+    rng = np.random.default_rng(0)
+    dense, y = rng.normal(size=(40, 12)) * (rng.random((40, 12)) < 0.4), rng.normal(size=40)
+    rows, places = dense.nonzero()
+    w = ridge(Sparse(places, dense[rows, places], rows, 40), y, strength, np.zeros(12), tolerance=1e-9)
+    np.testing.assert_allclose(w, np.linalg.solve(dense.T @ dense + strength * np.eye(12), dense.T @ y), atol=1e-6)
+
+
+def test_features_of_a_text():
+    idf = np.ones(GRAMS)
+    places, values = features("not bad, not bad", idf)
+    grams, counts = ngrams("not bad, not bad")
+    # Tokens: not bad , not bad. 3 different words and the empty border; bigrams: ^not, not bad, bad ",", ", not", bad$;
+    # after "not": not-bad, of which the second "not" is one as well ("bad , not" are within 3 places).
+    words = grams < 2**text_features.WORD_BITS
+    assert words.sum() == 4 + 5 + 2 and set(counts[words].tolist()) == {1, 2}
+    assert np.array_equal(places[:-4], grams) and places[-4:].tolist() == list(range(GRAMS, SIZE))
+    border = int(words.sum())
+    for part in (values[:border], values[border:-4]):
+        assert np.linalg.norm(part) == pytest.approx(1.0)
+
+
+def test_hashes_are_the_same_everywhere():
+    """Or the embedded weights would belong to other n-grams."""
+    places, _ = ngrams("Ünï 漢字!")
+    assert (len(places), int(places.sum() % 1000003)) == HASHED
+
+
+@pytest.mark.parametrize("text", ["", " ", "x" * 10_000, "\ud800", "\x00", "🙂"])
+def test_odd_texts_have_a_rating(text):
+    assert np.isfinite(human_rating(text))
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    rng = np.random.default_rng(0)
+    idf = np.where(rng.random(GRAMS) < 1e-4, rng.random(GRAMS) + 1, 0.0)
+    idf[ngrams("a good film")[0]] = 1.5
+    weights = rng.normal(size=SIZE) * np.append(idf > 0, [1, 1, 1, 1])
+    model = LinearRating(weights, idf, 0.25)
+    model.save(tmp_path / "m.npz")
+    again = LinearRating.load(tmp_path / "m.npz")
+    assert again("a good film") == pytest.approx(model("a good film"), abs=0.01)
+    assert again("") == pytest.approx(model(""), abs=0.01)
+
+
+def test_the_embedded_model_predicts_held_out_ratings():
+    held_out = load_reviews("eval")
+    found = correlations(held_out, [human_rating(review.text) for review in held_out])
+    assert found["film"] > FILM and found["product"] > PRODUCT
+    assert PATH.stat().st_size < 10e6
+
+
+def test_the_reward():
+    env = single(reward="human_rating", max_new_tokens=60, max_context_tokens=120)
+    paid = []
+    for text in ("a wonderful, moving film.", "a dull, stupid mess."):
+        env.reset(seed=0)
+        paid.append(write(env, text, END)[1])
+        assert paid[-1] == pytest.approx(human_rating(text) / 4)
+    assert paid[0] > 0.2 and paid[1] < -0.2
