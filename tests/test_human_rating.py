@@ -64,7 +64,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
 def test_the_embedded_model_predicts_held_out_ratings():
     held_out = load_reviews("eval")
     found = correlations(held_out, [human_rating(review.text) for review in held_out])
-    assert found["film"] > FILM and found["product"] > PRODUCT
+    assert found["film"] > 0.72 and found["product"] > 0.73  # 0.731 and 0.742 in assets/README.md
     assert PATH.stat().st_size < 10e6
 
 
