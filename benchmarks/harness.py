@@ -64,11 +64,11 @@ def main(description: str | None, measure: Callable[[argparse.Namespace], Iterab
     rows = []
     for row in measure(arguments):
         rows.append(row)
-        sys.stderr.write(f"{row['measure']}: {row['ratio']:.2f}x\n")
+        sys.stderr.write(f"{row['measure']}: {row['ratio']:.3g}x\n")
+        if arguments.json:  # after each row: an interrupted run keeps what it measured
+            report = {"rows": rows, "machine": machine(arguments.device), "versions": versions()}
+            arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     show(rows)
-    if arguments.json:
-        report = {"rows": rows, "machine": machine(arguments.device), "versions": versions()}
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def show(rows: list[Row]) -> None:

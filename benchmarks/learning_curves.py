@@ -24,7 +24,7 @@ def draw(runs: list[Path], out: Path, title: str) -> None:
         for row in values:
             axes.plot(updates, running_mean(row), color=colour, alpha=0.35, linewidth=1.2)
         axes.plot(updates, running_mean(values.mean(0)), color=colour, linewidth=2.2)
-        axes.set_title(f"{label}: {values[:, -5:].mean():.2f} at the end", fontsize=11, color=colour, loc="left")
+        axes.set_title(f"{label}: {values[:, -5:].mean():.2f}", fontsize=11, color=colour, loc="left")
         axes.set_xlabel("update", color=INK)
         axes.grid(color=FAINT, linewidth=0.8)
         axes.tick_params(colors=INK, length=0)

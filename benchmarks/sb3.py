@@ -61,13 +61,13 @@ def learner(policy: type[LMActorCriticPolicy], buffer: type | None) -> Callable[
 
 
 def played(env: VecEnv) -> Callable[[], float]:
-    """Steps/s of random actions."""
-    rng, count = np.random.default_rng(0), env.action_space.n  # type: ignore[attr-defined]
+    """Steps/s of random legal actions."""
+    rng, legal = np.random.default_rng(0), np.flatnonzero(env.env_method("action_masks")[0])
     env.reset()
 
     def play() -> float:
         for _ in range(STEPS):
-            env.step(rng.integers(min(count, 250), size=ENVS))
+            env.step(rng.choice(legal, size=ENVS))
         return float(ENVS * STEPS)
 
     return rate(play)

@@ -41,7 +41,7 @@ def test_features_of_a_text():
 def test_hashes_are_the_same_everywhere():
     """Or the embedded weights would belong to other n-grams."""
     places, _ = ngrams("Ünï 漢字!")
-    assert (len(places), int(places.sum() % 1000003)) == HASHED
+    assert (len(places), int(places.sum() % 1000003)) == (18, 879147)
 
 
 @pytest.mark.parametrize("text", ["", " ", "x" * 10_000, "\ud800", "\x00", "🙂"])

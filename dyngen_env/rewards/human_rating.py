@@ -12,7 +12,7 @@ HIGHEST_RATING = 4  # of the people who rated, from -4 to +4
 
 
 class HumanRating(Reward):
-    """The rating that people would give the turn's completion, predicted and divided by 4: about [-1, 1].
+    """The rating that people would give the turn's completion, predicted and divided by 4, in [-1, 1].
 
     How well it predicts: `assets/README.md`. Like every learned judge it can be fooled by text unlike what it has seen;
     compare with `sentiment`, which is not learned.

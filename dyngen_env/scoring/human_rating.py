@@ -50,8 +50,8 @@ class LinearRating:
 
 
 def human_rating(text: str) -> float:
-    """The mean rating that people would give, about -4 (very negative) to +4 (very positive)."""
-    return _embedded()(text)
+    """The mean rating that people would give, -4 (very negative) to +4 (very positive)."""
+    return min(4.0, max(-4.0, _embedded()(text)))
 
 
 @cache

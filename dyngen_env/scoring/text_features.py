@@ -24,6 +24,7 @@ _TOKEN = re.compile(r"[\w']+|[^\w\s]")
 _NEGATIONS = frozenset(
     ("no", "not", "never", "without", "neither", "nor", "hardly", "barely", "lacks", "lack", "cannot")
 )
+_SPACE = ord(" ")
 _PRIME, _MIX = np.uint64(1099511628211), np.uint64(0xBF58476D1CE4E5B9)
 
 
@@ -32,9 +33,11 @@ def ngrams(text: str) -> tuple[np.ndarray, np.ndarray]:
     tokens = _TOKEN.findall(text.lower())
     words, negated = _hashes(["", *tokens, ""]), _hashes(_after_negations(tokens))
     places = [_places(words, 1, WORD_BITS), _places(words, 2, WORD_BITS), _places(negated, 1, WORD_BITS)]
-    for token in tokens:
-        codes = np.frombuffer(f" {token} ".encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)
-        places += [_places(codes, n, CHARACTER_BITS) + 2**WORD_BITS for n in CHARACTERS]
+    codes = np.frombuffer("".join(f" {t} " for t in tokens).encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)
+    borders = np.cumsum([0, *((codes[:-1] == _SPACE) & (codes[1:] == _SPACE))])  # where one word ends and one begins
+    for n in CHARACTERS:
+        found = _places(codes, n, CHARACTER_BITS) + 2**WORD_BITS
+        places.append(found[borders[n - 1 : n - 1 + len(found)] == borders[: len(found)]])
     return np.unique(np.concatenate(places), return_counts=True)
 
 

@@ -120,8 +120,8 @@ def test_dropout_stays_off_in_training_mode(tiny_model):
 
 
 def test_it_plays_a_single_env(tiny_model):
-    env = gym.make("dyngen/Generate-v0", model=str(tiny_model), reward=share_of_vowels, max_context_tokens=64)
-    agent = make(tiny_model, env=env).learn(64)
+    env = gym.make("dyngen/Generate-v0", model=str(tiny_model), prompts=["A film"], reward=share_of_vowels)
+    agent = make(tiny_model, env=env).learn(32)
     action, _ = agent.predict(env.reset(seed=0)[0], deterministic=True)
     assert env.action_space.contains(action) and action.shape == ()
 
