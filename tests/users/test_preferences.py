@@ -68,4 +68,10 @@ def test_patterns():
 
 def test_words_stand_by_themselves():
     found = any_word(("act", "acting", "好", "a b", "3d片"))
-    assert found.findall("acting, act react actor 很好看 a b a bc 3d片子 x3d片") == ["acting", "act", "好", "a b", "3d片"]
+    assert found.findall("acting, act react actor 很好看 a b a bc 3d片子 x3d片") == [
+        "acting",
+        "act",
+        "好",
+        "a b",
+        "3d片",
+    ]
