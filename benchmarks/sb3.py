@@ -18,7 +18,7 @@ from torch import Tensor
 
 import dyngen_env  # noqa: F401  (registers the ids)
 from agents.sb3 import LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
-from agents.sb3.policy import hidden_before_choice
+from agents.sb3.evaluation import hidden_before_choice
 from benchmarks.harness import Row, compare, main, rate
 from dyngen_env.wrappers import LMFeatures, TopKActions
 

@@ -8,7 +8,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import obs_as_tensor
 
 from agents.policy import CausalLMPolicy, SamplingConfig
-from agents.sb3.policy import LMActorCritic, evaluate, hidden_before_choice, token_rows
+from agents.sb3.evaluation import evaluate, hidden_before_choice, token_rows
+from agents.sb3.policy import LMActorCritic
 from agents.sb3.segments import find_spans, gather, pack, scatter
 from dyngen_env.lm.loading import load_model
 

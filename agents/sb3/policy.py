@@ -18,18 +18,14 @@ from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from agents.policy import CausalLMPolicy, SamplingConfig
+from agents.sb3.evaluation import Observations, evaluate, hidden_before_choice, masked_logits, token_rows
 from agents.sb3.segments import Segments
-from dyngen_env.lm.heads import hidden_states
 from dyngen_env.lm.loading import context_window, load_config, load_model, load_tokenizer
-from dyngen_env.lm.logprobs import logprobs_and_entropy
 from dyngen_env.lm.sampling import greedy, sample
 from dyngen_env.rules import legal_tokens
 from dyngen_env.tokenizer import adapted
-
-Observations = Tensor | dict[str, Tensor] | Segments
 
 
 class LMActorCritic:
@@ -147,51 +143,6 @@ class LMActorCritic:
 
 class LMActorCriticPolicy(LMActorCritic, ActorCriticPolicy):  # type: ignore[misc]
     """A causal LM with a value head on its trunk, for PPO and A2C. Arguments and errors: `LMActorCritic`."""
-
-
-def token_rows(obs: Tensor | dict[str, Tensor]) -> Tensor:
-    """(B, L) int64, -1 where empty, of observations of either kind."""
-    if isinstance(obs, dict):
-        return obs["input_ids"].long().masked_fill(obs["attention_mask"] == 0, -1)
-    return obs.long()
-
-
-def hidden_before_choice(lm: PreTrainedModel, obs: Observations) -> Tensor:
-    """(N, D): the hidden states from which N tokens are chosen, with gradients if they are enabled."""
-    if isinstance(obs, Segments):
-        return hidden_states(lm, obs.tokens)[obs.rows, obs.columns]
-    tokens = token_rows(obs)
-    lengths = (tokens >= 0).sum(1)
-    rows = torch.arange(len(tokens), device=tokens.device)
-    return hidden_states(lm, tokens[:, : int(lengths.max())])[rows, lengths - 1]
-
-
-def evaluate(
-    policy: CausalLMPolicy, hidden: Tensor, actions: Tensor, action_masks: np.ndarray | Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Log-probs (N,) and entropies (N,) of actions (N,) chosen from hidden states (N, D); masks (N, V) if there are."""
-    if action_masks is None:
-        return logprobs_and_entropy(hidden, actions.long(), policy.logits)
-    logits = masked_logits(policy.logits(hidden), action_masks)
-    choices = torch.distributions.Categorical(logits=logits, validate_args=False)
-    return choices.log_prob(actions.long()), choices.entropy()
-
-
-def masked_logits(logits: Tensor, action_masks: np.ndarray | Tensor | None) -> Tensor:
-    """Logits (N, V), -inf where a mask (N, V) is False or zero.
-
-    Raises:
-        ValueError: a row is left with no token.
-    """
-    if action_masks is None:
-        return logits
-    allowed = torch.as_tensor(action_masks, device=logits.device).reshape(logits.shape).bool()
-    masked = logits.masked_fill(~allowed, -torch.inf)
-    stuck = (masked == -torch.inf).all(1)
-    if stuck.any():
-        row = int(stuck.nonzero()[0])
-        raise ValueError(f"the action mask of row {row} allows no legal token: allow at least the end of the turn")
-    return masked
 
 
 def _check_spaces(observation_space: spaces.Space, action_space: spaces.Space, model: str) -> None:
