@@ -219,12 +219,14 @@ def test_names_of_runs(tiny_config, tmp_path):
 
 
 def test_the_first_signal_asks_and_the_second_acts():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGTERM)
         assert stop.signal == signal.SIGTERM
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
 def test_scaled_rewards_by_hand():
@@ -250,9 +252,13 @@ def test_standardising():
 def test_a_bar_on_a_terminal_of_80_columns(tiny_config, monkeypatch):
     terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
     monkeypatch.setattr(progress, "console", terminal)
+    with progress.training_progress(0, 3) as bar:
+        bar.phase("playing")
+        bar.tokens(1024)
+        bar._bar.refresh()  # by itself it is drawn ten times a second
+    assert "playing 1,024 tokens" in terminal.file.getvalue()
     train(tiny_config())
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.file.getvalue())
-    assert re.search(r"playing \d+ tokens", shown)
     assert re.search(r"━+ +3/3 0:00 left", shown)
     assert re.search(r"reward [+-]\d\.\d+  KL/token -?\d\.\d+  entropy \d\.\d+  [\d,]+ tokens/s", shown)
 
