@@ -97,15 +97,16 @@ class CausalLMPolicy(nn.Module):
         chosen, logprobs = greedy(logits) if uniform is None else sample(logits, uniform)
         return Action(chosen, logprobs, self.value(hidden))
 
-    def evaluate(self, tokens: Tensor, completion_mask: Tensor) -> Evaluation:
+    def evaluate(self, tokens: Tensor, completion_mask: Tensor, entropy_gradient: bool = False) -> Evaluation:
         """Log-probs, values and entropies of the chosen tokens, by one forward pass over the sequences.
 
         Args:
             tokens: (N, T) int64, right-padded with -1. completion_mask: (N, T) bool, never True at position 0.
+            entropy_gradient: whether the entropies carry gradients, which costs time.
         """
         rows, columns = completion_mask.nonzero(as_tuple=True)
         hidden = hidden_states(self.lm, tokens)[rows, columns - 1]  # (M, D), before each choice
-        logprobs, entropies = logprobs_and_entropy(hidden, tokens[rows, columns], self.logits)
+        logprobs, entropies = logprobs_and_entropy(hidden, tokens[rows, columns], self.logits, entropy_gradient)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         return Evaluation(*(zeros.index_put((rows, columns), x) for x in (logprobs, self.value(hidden), entropies)))
 

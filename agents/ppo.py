@@ -124,7 +124,7 @@ class PPO:
                     chosen, old_logprobs, old_values, gains, targets = (
                         x[piece, :width] for x in (mask, batch.logprobs, batch.values, advantages, returns)
                     )
-                    new = self.policy.evaluate(batch.tokens[piece, :width], chosen)
+                    new = self.policy.evaluate(batch.tokens[piece, :width], chosen, c.ent_coef != 0)
                     terms = {
                         "policy_loss": clipped_surrogate(new.logprobs, old_logprobs, gains, c.clip_coef),
                         "value_loss": clipped_value_loss(new.values, old_values, targets, c.value_clip),

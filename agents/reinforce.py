@@ -133,7 +133,7 @@ class REINFORCE:
             for piece in by_length(rows, lengths, c.max_tokens):
                 width = int(lengths[piece].max())
                 chosen = mask[piece, :width]
-                new = self.policy.evaluate(batch.tokens[piece, :width], chosen)
+                new = self.policy.evaluate(batch.tokens[piece, :width], chosen, c.ent_coef != 0)
                 gains = policy_gradient_loss(new.logprobs, advantages[piece, :width])
                 policy_loss = masked_sum_over(gains, chosen, total)
                 entropy = masked_sum_over(new.entropies, chosen, total)

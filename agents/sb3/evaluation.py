@@ -37,7 +37,7 @@ def evaluate(
 ) -> tuple[Tensor, Tensor]:
     """Log-probs (N,) and entropies (N,) of actions (N,) chosen from hidden states (N, D); masks (N, V) if there are."""
     if action_masks is None:
-        return logprobs_and_entropy(hidden, actions.long(), policy.logits)
+        return logprobs_and_entropy(hidden, actions.long(), policy.logits, entropy_gradient=True)
     logits = masked_logits(policy.logits(hidden), action_masks)
     choices = torch.distributions.Categorical(logits=logits, validate_args=False)
     return choices.log_prob(actions.long()), choices.entropy()

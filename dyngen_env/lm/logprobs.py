@@ -51,7 +51,10 @@ def warp_logits(
 
 
 def logprobs_and_entropy(
-    hidden: torch.Tensor, targets: torch.Tensor, logits_of: Callable[[torch.Tensor], torch.Tensor]
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    entropy_gradient: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probs of M tokens and the entropies of their distributions, never holding (M, V) floats at once.
 
@@ -59,6 +62,7 @@ def logprobs_and_entropy(
         hidden: (M, D) hidden states, each the one before its token.
         targets: (M,) int64.
         logits_of: (m, D) -> (m, V), the warped logits; with gradients they are computed again in the backward pass.
+        entropy_gradient: whether the entropies carry gradients; they cost three more passes over (M, V).
 
     Returns:
         logprobs (M,) and entropies (M,) in nats, float32.
@@ -70,7 +74,7 @@ def logprobs_and_entropy(
     step = max(1, CHUNK_ELEMENTS // width)
     parts = []
     for start in range(0, len(targets), step):
-        arguments = (hidden[start : start + step], targets[start : start + step], logits_of)
+        arguments = (hidden[start : start + step], targets[start : start + step], logits_of, entropy_gradient)
         if torch.is_grad_enabled() and len(targets) > step:
             parts.append(checkpoint(_chunk, *arguments, use_reentrant=False))
         else:
@@ -80,12 +84,18 @@ def logprobs_and_entropy(
 
 
 def _chunk(
-    hidden: torch.Tensor, targets: torch.Tensor, logits_of: Callable[[torch.Tensor], torch.Tensor]
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    entropy_gradient: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     logp = logits_of(hidden).log_softmax(-1)  # (m, V)
-    # 0 log 0 = 0: tokens that cannot be drawn add nothing to the entropy, and no NaN to its gradient.
-    finite = logp.masked_fill(logp == -torch.inf, 0.0)
-    entropy = -(logp.exp() * finite).sum(-1)
+    if entropy_gradient:
+        # 0 log 0 = 0: tokens that cannot be drawn add nothing to the entropy, and no NaN to its gradient.
+        entropy = -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
+    else:
+        with torch.no_grad():
+            entropy = torch.special.entr(logp.exp()).sum(-1)
     return logp.gather(1, targets.unsqueeze(1)).squeeze(1), entropy
 
 

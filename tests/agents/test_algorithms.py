@@ -117,3 +117,14 @@ def test_adaptive_kl_is_used(batch_and_policy):
 def test_rloo_needs_groups():
     with pytest.raises(ValueError, match="group_size is 1"):
         REINFORCEConfig(baseline="rloo")
+
+
+@pytest.mark.parametrize("algorithm", [PPO, REINFORCE])
+def test_the_entropy_bonus_reaches_the_gradient(algorithm, batch_and_policy):
+    batch, policy = batch_and_policy
+    reference = Reference(policy.lm, policy)
+    without, with_bonus = (
+        gradient(algorithm(policy, reference, algorithm.Config(minibatch_size=32, ent_coef=c)), batch)
+        for c in (0.0, 0.5)
+    )
+    assert not torch.allclose(without[0], with_bonus[0])

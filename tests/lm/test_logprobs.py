@@ -18,7 +18,7 @@ def test_equal_the_formula(chunked):
     head = torch.randn(VOCABULARY, 8, generator=generator, requires_grad=True)
     hidden = torch.randn(10, 8, generator=generator)
     targets = torch.randint(0, VOCABULARY, (10,), generator=generator)
-    logprobs, entropies = logprobs_and_entropy(hidden, targets, lambda h: h @ head.T)
+    logprobs, entropies = logprobs_and_entropy(hidden, targets, lambda h: h @ head.T, entropy_gradient=True)
     logp = (hidden @ head.T).log_softmax(-1)
     torch.testing.assert_close(logprobs, logp[torch.arange(10), targets])
     torch.testing.assert_close(entropies, -(logp.exp() * logp).sum(-1))
@@ -31,10 +31,19 @@ def test_equal_the_formula(chunked):
 def test_entropy_of_excluded_tokens_is_finite_and_so_is_its_gradient():
     hidden = torch.zeros(1, 4, requires_grad=True)
     legal = torch.tensor([True, True, False, True])
-    _, entropy = logprobs_and_entropy(hidden, torch.tensor([0]), lambda h: warp_logits(h, legal))
+    _, entropy = logprobs_and_entropy(hidden, torch.tensor([0]), lambda h: warp_logits(h, legal), entropy_gradient=True)
     torch.testing.assert_close(entropy, torch.tensor([3.0]).log())
     entropy.sum().backward()
     assert hidden.grad is not None and hidden.grad.isfinite().all()
+
+
+def test_the_entropy_without_gradient_is_the_same_number():
+    hidden = torch.randn(6, 5, generator=torch.Generator().manual_seed(2))
+    legal = torch.tensor([True, True, False, True, True])
+    arguments = hidden, torch.zeros(6, dtype=torch.long), lambda h: warp_logits(h, legal)
+    torch.testing.assert_close(
+        logprobs_and_entropy(*arguments)[1], logprobs_and_entropy(*arguments, entropy_gradient=True)[1]
+    )
 
 
 def test_nothing_to_score_is_nothing():
