@@ -9,7 +9,10 @@ from pathlib import Path
 
 def report(paths: list[Path]) -> str:
     """One table a file, each with the machine and the versions it was measured on."""
-    parts = ["# Results\n\nMedians of runs interleaved with the peer's in one process. Ratio: ours over theirs.\n"]
+    parts = [
+        "# Results\n\nMedians of runs interleaved with the peer's in one process. Ratio: ours over theirs.\n"
+        "No GPU was at hand: nothing here was measured on one.\n"
+    ]
     for path in paths:
         data = json.loads(path.read_text())
         machine, versions = data["machine"], data["versions"]
