@@ -1,8 +1,9 @@
 """Do Stable-Baselines3's own agents learn here, in minutes on a CPU?
 
 `python -m benchmarks.sb3_learning [--json PATH] [--quick]`: dyngen/Sentiment-v0 with reviews-lm, three seeds of each
-agent (`--quick`: one); the mean reward of 256 texts against the language model's own sampling. The rows in the JSON
-file hold learning curves: steps, seconds, mean return of the last 400 episodes.
+agent (`--quick`: one); the mean reward of 256 texts against the language model's own sampling, and against candidates
+chosen at random, whose texts are longer and earn more without any learning. The rows in the JSON file hold learning
+curves: steps, seconds, mean return of the last 400 episodes.
 """
 
 from __future__ import annotations
@@ -60,16 +61,21 @@ AGENTS: dict[str, tuple[Callable[[int], BaseAlgorithm], int, list[BaseCallback],
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
-    theirs = reward_of(lm_ppo(0), greedy=False)  # before it learns it is the language model
+    # Before they learn, one agent is the language model, the other chooses candidates evenly.
+    peers = {
+        "the LM's own sampling": reward_of(lm_ppo(0), greedy=False),
+        "random candidates": reward_of(mlp_ppo(0), greedy=False),
+    }
     for seed in range(3 if arguments.repeats > 2 else 1):
         for name, (new, steps, callbacks, greedy) in AGENTS.items():
             agent, curve = new(seed), Curve()
             agent.learn(steps, callback=[*callbacks, curve])
             ours, seconds = reward_of(agent, greedy), curve.points[-1][1]
-            yield dict(
-                measure=f"{name}, {steps} steps in {seconds:.0f} s, seed {seed}", peer="the LM's own sampling",
-                ours=ours, theirs=theirs, ratio=ours / theirs, unit="reward", curve=curve.points,
-            )  # fmt: skip
+            for peer, theirs in peers.items():
+                yield dict(
+                    measure=f"{name}, {steps} steps in {seconds:.0f} s, seed {seed}", peer=peer,
+                    ours=ours, theirs=theirs, ratio=ours / theirs, unit="reward", curve=curve.points,
+                )  # fmt: skip
 
 
 class Curve(BaseCallback):
