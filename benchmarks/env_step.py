@@ -28,12 +28,15 @@ class Worth(Reward):
     def __call__(self, transition: Transition) -> torch.Tensor:
         spoken = transition.spoken
         chosen = spoken.completion_mask
-        paid = self.table[spoken.tokens.clamp(min=0)] * chosen
-        return paid.sum(1) / chosen.sum(1).clamp(min=1) * transition.turn_ended
+        worth = self.table.index_select(0, spoken.tokens.clamp(min=0).flatten()).view_as(chosen)
+        return worth.masked_fill_(~chosen, 0.0).sum(1) / chosen.sum(1).clamp(min=1) * transition.turn_ended
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     device, repeats = arguments.device, arguments.repeats
+    # glibc keeps blocks up to the size of the largest it has freed, and returns others to the kernel at once, so that
+    # each step faults its pages in again. A process that has loaded a model has freed a large one; this one has not.
+    torch.empty(31 * 2**20, dtype=torch.uint8)
     for rows in (64, 1024, 4096):
         yield against_sync(rows, 64, repeats, device)
     yield single(repeats)

@@ -75,12 +75,13 @@ class ExampleSource:
         """The examples with these indices (R,). Only for tasks whose examples can be listed."""
         if self._table is None or not isinstance(self.task, Prompts):
             raise ValueError(f'{type(self.task).__name__} has no list of examples: use the option "prompt"')
-        out = [i for i in indices.tolist() if not 0 <= i < len(self.task.examples)]
-        if out:
-            raise ValueError(f"example {out[0]} does not exist: expected 0 <= example < {len(self.task.examples)}")
+        examples = self.task.examples
+        out = indices[(indices < 0) | (indices >= len(examples))]
+        if len(out):
+            raise ValueError(f"example {out[0]} does not exist: expected 0 <= example < {len(examples)}")
         where = torch.from_numpy(indices).to(self.device)
-        tokens, lengths = self._table
-        return Drawn([self.task.examples[i] for i in indices.tolist()], tokens[where], lengths[where])
+        tokens, lengths = (part.index_select(0, where) for part in self._table)
+        return Drawn([examples[i] for i in indices.tolist()], tokens, lengths)
 
     def of(self, examples: list[Example]) -> Drawn:
         """Given examples."""

@@ -44,19 +44,19 @@ class LazySequence(Sequence[Any]):
 class Ends:
     """The episodes that ended in one step of B rows; E of them."""
 
-    rows: Sequence[int]  # (E,) which rows
+    rows: np.ndarray  # (E,) which rows
     ended: np.ndarray  # (B,) bool, True exactly at `rows`
     finish: torch.Tensor  # (B,) int64
     texts: Sequence[str]  # (E,) the last completions
-    dialogues: Sequence[Dialogue | None]  # (E,)
+    dialogues: Sequence[Dialogue | None]  # (E,), or empty where nobody answers
     paid: torch.Tensor  # (B, K) float64, each term's sum over the episode
     names: Sequence[str]  # (K,)
     implied: str | None  # a term that nobody asked for: reported only of rows that chose an illegal token
 
     def finish_reasons(self) -> np.ndarray:
         """(B,) str, None in rows that go on."""
-        finish = self.finish.tolist()
-        return self._spread([FINISH_REASONS[finish[row]] for row in self.rows])
+        finish = self.finish.numpy(force=True)
+        return self._spread([FINISH_REASONS[why] for why in finish[self.rows].tolist()])
 
     def last_texts(self) -> np.ndarray:
         """(B,) str, None in rows that go on."""
@@ -69,12 +69,13 @@ class Ends:
     def talked(self) -> np.ndarray:
         """(B,) bool: where there is a transcript."""
         talked = np.zeros(len(self.ended), dtype=bool)
-        talked[list(self.rows)] = [d is not None and len(d.completions) > 1 for d in self.dialogues]
+        if len(self.dialogues):
+            talked[self.rows] = [d is not None and len(d.completions) > 1 for d in self.dialogues]
         return talked
 
     def _spread(self, values: Sequence[Any]) -> np.ndarray:
         out = np.full(len(self.ended), None, dtype=object)
-        for row, value in zip(self.rows, values, strict=True):
+        for row, value in zip(self.rows.tolist(), values, strict=True):
             out[row] = value
         return out
 

@@ -20,10 +20,11 @@ class Rules:
     outcome: torch.Tensor  # (S, V) int64: LIVE, STOP (ends the turn) or ILLEGAL, by automaton state and token
     stop_next: torch.Tensor  # (S, V) int64: the automaton's next state
     max_new_tokens: int  # of one turn
-    budget: torch.Tensor = field(init=False)  # (max_new_tokens + 1,) int64: LIVE or LENGTH, by the turn's tokens
+    budget: torch.Tensor = field(init=False)  # (max_new_tokens + 2,) int64: LIVE or LENGTH, by the turn's tokens
 
     def __post_init__(self):
-        budget = torch.tensor([LIVE] * self.max_new_tokens + [LENGTH], device=self.outcome.device)
+        # One entry beyond the budget: what an ended row would say is computed, too, before it absorbs.
+        budget = torch.tensor([LIVE] * self.max_new_tokens + [LENGTH] * 2, device=self.outcome.device)
         object.__setattr__(self, "budget", budget)
 
 
@@ -40,31 +41,30 @@ def initial(prompts: torch.Tensor, prompt_lengths: torch.Tensor) -> TokenState:
     )
 
 
-def append(state: TokenState, actions: torch.Tensor, rules: Rules) -> TokenState:
+def append(state: TokenState, actions: torch.Tensor, rules: Rules, all_live: bool = False) -> TokenState:
     """Append actions (B,), each in [0, V), to the live rows. A row whose turn ends leaves with `finish` set to why.
 
     Precedence: an illegal token, then an end token or a stop string, then the turn's budget, then a full context.
     Whether the end of a turn is the end of the episode is the user's affair: `hear` reopens rows.
+
+    Args:
+        all_live: the caller knows that no row has ended, so that no row need absorb.
     """
     states, vocabulary = rules.outcome.shape
     width = state.tokens.shape[1]
-    live = state.live
-    length = state.length + live
+    length = state.length + 1
     index = actions if states == 1 else state.stop_state * vocabulary + actions
     spent = rules.budget.take(length - state.turn_start)
     full = (length >= width) * CONTEXT
-    finish = rules.outcome.take(index).maximum(spent).maximum(full)  # the precedence is the order of the reasons
-
-    at = state.length.clamp(max=width - 1).unsqueeze(1)  # (B, 1); ended rows may be full, and write what is there
-    token = torch.where(live.unsqueeze(1), actions.unsqueeze(1), state.tokens.gather(1, at))
-    return TokenState(
-        tokens=state.tokens.scatter(1, at, token),
+    spoken = TokenState(
+        tokens=state.tokens.scatter(1, state.length.clamp(max=width - 1).unsqueeze(1), actions.unsqueeze(1)),
         length=length,
         turn_start=state.turn_start,
         earlier=state.earlier,
         stop_state=state.stop_state if states == 1 else rules.stop_next.take(index),
-        finish=torch.where(live, finish, state.finish),
+        finish=rules.outcome.take(index).maximum(spent).maximum(full),  # the precedence is the order of the reasons
     )
+    return spoken if all_live else _where(state.live, spoken, state)
 
 
 def hear(
@@ -113,6 +113,15 @@ def put(state: TokenState, rows: torch.Tensor, other: TokenState) -> TokenState:
 def fork(state: TokenState, rows: torch.Tensor) -> TokenState:
     """A new batch with copies of rows (R,) (a row may be named more than once)."""
     return _each(lambda tensor: tensor[rows], state)
+
+
+def _where(rows: torch.Tensor, yes: TokenState, no: TokenState) -> TokenState:
+    """`yes` in rows (B,) bool, `no` elsewhere. What the two share stays shared."""
+
+    def choose(mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+        return mine if mine is theirs else torch.where(rows.unsqueeze(1) if mine.ndim == 2 else rows, mine, theirs)
+
+    return _each(choose, yes, no)
 
 
 def _each(function, *states: TokenState) -> TokenState:

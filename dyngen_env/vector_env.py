@@ -151,8 +151,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         generators, self._row_seeds = zip(*(seeding.np_random() for _ in range(num_envs)), strict=True)
         self._seeds = EpisodeSeeds(generators)
         self._episode_seeds = np.zeros(num_envs, dtype=np.uint64)
-        self._examples: list[Example] = [Example("")] * num_envs
-        self._dialogues: list[Dialogue | None] = [None] * num_envs
+        self._examples = _objects([Example("")] * num_envs)
+        self._dialogues = _objects([None] * num_envs)  # Dialogue | None
         self._ended = np.zeros(num_envs, dtype=bool)  # rows that await a reset; replaced, never written to
         self._paid = torch.zeros(num_envs, len(self._terms), dtype=torch.float64, device=self.device)  # this episode
 
@@ -176,7 +176,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
     @property
     def examples(self) -> list[Example]:
         """What each row is playing."""
-        return list(self._examples)
+        return self._examples.tolist()
 
     @property
     def over(self) -> bool:
@@ -228,7 +228,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
                 in a reward, all rows are as they were.
         """
         before = self.state
-        due = np.flatnonzero(self._ended)
+        due = self._ended.nonzero()[0]
         if len(due) and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(
                 f'rows {due.tolist()} have ended and autoreset is off: call reset(options={{"reset_mask": ended}})'
@@ -236,36 +236,37 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         tokens, outside = self._tokens(actions)
         if len(due):
             outside = outside & before.live  # what is said to rows that await their reset does not matter
-        spoken = mdp.append(before, tokens, self._rules)
+        spoken = mdp.append(before, tokens, self._rules, all_live=not len(due))
         turn_ended = spoken.finish != before.finish
-        rows = _numpy(turn_ended | outside).nonzero()[0].tolist()  # the one host read of a step
+        turns = (turn_ended | outside).numpy(force=True).nonzero()[0]  # the one host read of a step
+        rows = turns.tolist()
         if rows:
             self._refuse(actions, outside)
 
         completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._stop))
         after, feedback, dialogues = self._conversation.go_on(
-            spoken, rows, completions, [self._dialogues[row] for row in rows], self._episode_seeds[rows]
+            spoken, rows, completions, self._dialogues[turns], self._episode_seeds[turns]
         )
-        examples = [self._examples[row] for row in rows]
+        examples = self._examples[turns].tolist()
         transition = Transition(before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback)
         rewards, paid = self._pay(transition)
-        terminated, truncated, ended = self._ends(after, rows)
+        terminated, truncated, ended = self._ends(after, turns)
         infos: dict[str, Any] = {}
         if rows and ended.any():
-            infos = self._infos(after, ended, rows, completions, dialogues, paid)
+            infos = self._infos(after, ended, turns, completions, dialogues, paid)
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 infos = self._final(infos, ended, after)
-                due, ended = np.flatnonzero(ended), np.zeros_like(ended)
+                due, ended = ended.nonzero()[0], np.zeros_like(ended)
         episodes = self._episodes(due) if len(due) else None
 
         self._ended, self._paid = ended, paid  # nothing has changed up to here
-        for row, dialogue in zip(rows, dialogues, strict=True):
-            self._dialogues[row] = dialogue
+        self._dialogues[turns] = _objects(dialogues)
         self._state = self._begin(after, due, episodes) if episodes else after
         observations = self._output(self._state)
         if self.output == "torch":
             return observations, rewards.float(), terminated, truncated, infos
-        return observations, _numpy(rewards), _numpy(terminated), _numpy(truncated), infos
+        # Made in this step and kept by nobody: unlike the state they need not be copied.
+        return observations, *(made.numpy(force=True) for made in (rewards, terminated, truncated)), infos
 
     # ---------------------------------------------------------------- the parts of a step
 
@@ -305,36 +306,34 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         amounts = torch.where(transition.live.unsqueeze(1), amounts, 0.0)
         return amounts.sum(1), self._paid + amounts
 
-    def _ends(self, after: TokenState, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        """terminated and truncated (B,) bool of this step, and which rows ended, on the host."""
+    def _ends(self, after: TokenState, turns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        """terminated and truncated (B,) bool of this step, and which rows ended, on the host; turns ended in (R,)."""
         never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        if not rows:
+        if not len(turns):
             return never, never.clone(), np.zeros(self.num_envs, dtype=bool)
-        where = torch.as_tensor(rows, device=self.device)
+        where = torch.from_numpy(turns).to(self.device)
         finish = after.finish[where]
         cut = finish == CONTEXT
         if self.length_limit == "truncate":
             cut = cut | (finish == LENGTH)
         over = finish != LIVE
         terminated, truncated = never.index_copy(0, where, over & ~cut), never.index_copy(0, where, over & cut)
-        return terminated, truncated, _numpy(terminated | truncated)
+        return terminated, truncated, (terminated | truncated).numpy(force=True)
 
     def _infos(
         self,
         after: TokenState,
         ended: np.ndarray,
-        rows: list[int],
+        turns: np.ndarray,
         completions: Sequence[str],
         dialogues: Sequence[Dialogue | None],
         paid: torch.Tensor,
     ) -> dict[str, Any]:
-        """Infos of the episodes that ended in this step; `rows` are those whose turn ended."""
-        which = [i for i, row in enumerate(rows) if ended[row]]
-        texts = LazySequence(len(which), lambda: [completions[i] for i in which])
-        ends = Ends(
-            [rows[i] for i in which], ended, after.finish, texts, [dialogues[i] for i in which],
-            paid, self.reward_names, self._implied_name,
-        )  # fmt: skip
+        """Infos of the episodes that ended in this step; `turns` (R,) are the rows whose turn ended."""
+        which = ended[turns].nonzero()[0]  # (E,) of the R
+        texts = LazySequence(len(which), lambda: [completions[i] for i in which.tolist()])
+        talks = _objects(dialogues)[which].tolist() if self.user.answers else []
+        ends = Ends(turns[which], ended, after.finish, texts, talks, paid, self.reward_names, self._implied_name)
         return tensor_infos(ends) if self.output == "torch" else array_infos(ends)
 
     def _final(self, infos: dict[str, Any], ended: np.ndarray, after: TokenState) -> dict[str, Any]:
@@ -358,8 +357,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
     def _begin(self, state: TokenState | None, rows: np.ndarray, episodes: _Episodes) -> TokenState:
         """The state in which `rows` (R,) begin these episodes."""
         self._episode_seeds[rows] = episodes.seeds
-        for row, example, dialogue in zip(rows, episodes.drawn.examples, episodes.dialogues, strict=True):
-            self._examples[row], self._dialogues[row] = example, dialogue
+        self._examples[rows], self._dialogues[rows] = episodes.drawn.examples, _objects(episodes.dialogues)
         where = torch.from_numpy(rows).to(self.device)
         self._paid = self._paid.index_fill(0, where, 0.0)
         if state is None or len(rows) == self.num_envs:
@@ -413,8 +411,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         twin._batch_spaces()
         twin._state = mdp.fork(state, torch.as_tensor(rows, device=self.device))
         twin._seeds = self._seeds.fork(rows)
-        twin._examples = [self._examples[row] for row in rows]
-        twin._dialogues = [copy.deepcopy(self._dialogues[row]) for row in rows]
+        twin._examples = self._examples[rows]
+        twin._dialogues = _objects([copy.deepcopy(talk) for talk in self._dialogues[rows]])
         twin._episode_seeds = self._episode_seeds[rows].copy()
         twin._row_seeds = tuple(self._row_seeds[row] for row in rows)
         twin._ended = self._ended[rows].copy()
@@ -455,5 +453,8 @@ class _Episodes:
     dialogues: Sequence[Dialogue | None]
 
 
-def _numpy(tensor: torch.Tensor) -> np.ndarray:
-    return np.array(tensor.numpy(force=True))  # a copy, also of what is on the host
+def _objects(values: Sequence[Any]) -> np.ndarray:
+    """(R,) object array: many rows are read and written at once."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
