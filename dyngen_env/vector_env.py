@@ -245,7 +245,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
 
         completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._stop))
         after, feedback, dialogues = self._conversation.go_on(
-            spoken, rows, completions, self._dialogues[turns], self._episode_seeds[turns]
+            spoken, rows, completions, self._dialogues[turns].tolist(), self._episode_seeds[turns]
         )
         examples = self._examples[turns].tolist()
         transition = Transition(before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback)
