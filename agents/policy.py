@@ -105,7 +105,8 @@ class CausalLMPolicy(nn.Module):
             entropy_gradient: whether the entropies carry gradients, which costs time.
         """
         rows, columns = completion_mask.nonzero(as_tuple=True)
-        hidden = hidden_states(self.lm, tokens)[rows, columns - 1]  # (M, D), before each choice
+        # Nothing is asked after the last token.
+        hidden = hidden_states(self.lm, tokens[:, :-1])[rows, columns - 1]  # (M, D), before each choice
         logprobs, entropies = logprobs_and_entropy(hidden, tokens[rows, columns], self.logits, entropy_gradient)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         return Evaluation(*(zeros.index_put((rows, columns), x) for x in (logprobs, self.value(hidden), entropies)))

@@ -8,9 +8,13 @@ from dyngen_env.lm.logprobs import completion_logprobs, logprobs_and_entropy, wa
 from tests.lm.tiny_models import VOCABULARY, tiny_model
 
 
-@pytest.fixture(params=[2**23, 3 * VOCABULARY], ids=["one chunk", "many chunks"])
+@pytest.fixture(
+    params=[(2**23, 2**23), (3 * VOCABULARY, 2**23), (3 * VOCABULARY, 0)],
+    ids=["one chunk", "many chunks", "many chunks, computed twice"],
+)
 def chunked(request, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", request.param)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", request.param[0])
+    monkeypatch.setattr(module, "KEPT_ELEMENTS", request.param[1])
 
 
 def test_equal_the_formula(chunked):
