@@ -29,7 +29,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     if device == "cpu":
         yield memory()
     yield plain_calls(64, 48, min(repeats, 3), device)
-    yield plain_calls(16, 192, min(repeats, 2), device)
+    yield plain_calls(64, 192, min(repeats, 2), device)
 
 
 def against_generate(batch: int, repeats: int, device: str) -> Row:
