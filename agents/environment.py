@@ -19,7 +19,10 @@ from dyngen_env.vector_env import TextGenVectorEnv
 
 log = logging.getLogger(__name__)
 
-OPTIONS = ("model", "reward", "prompts", "stop", "max_new_tokens", "max_context_tokens", "prompt_overflow")
+OPTIONS = (
+    "model", "reward", "prompts", "user", "max_turns", "stop", "max_new_tokens", "max_context_tokens",
+    "context_overflow", "prompt_overflow",
+)  # fmt: skip
 
 
 def make_env(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -43,7 +44,9 @@ def evaluate(
         `reward_mean`; `reward_ci95`, half the width of the 95% interval of that mean, 1.96 s/√n; `reward_terms`, means
         by name; `vader`, the mean compound score; `kl_per_token`, the mean of log π - log π_ref over all tokens, nats;
         `distinct_1`, `distinct_2`; `length_mean`, tokens; `perplexity_ref`, exp of the mean negative log-prob of the
-        tokens under the untrained model at temperature 1.
+        tokens under the untrained model at temperature 1. Where users rate, also `rating_by_turn`, means over the
+        dialogues that got so far; `rating_later`, the mean over dialogues of a dialogue's mean rating in turns 2
+        and later, which feedback could have changed; `rating_later_ci95`, half the width of its 95% interval.
 
     Raises:
         FileNotFoundError: no such run. ValueError: it is damaged, or fewer than two episodes.
@@ -74,6 +77,7 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     ref_logprobs = batched(reference.logprobs, batch, MAX_TOKENS)
     plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, legal=reference.legal), batch, MAX_TOKENS)
     return {
+        **ratings_of(batch),
         "reward_mean": float(returns.mean()),
         "reward_ci95": 1.96 * float(returns.std()) / math.sqrt(len(batch)),
         "reward_terms": {name: float(paid.double().mean()) for name, paid in batch.reward_terms.items()},
@@ -83,4 +87,19 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
         "distinct_2": distinct_n(batch.texts, 2),
         "length_mean": tokens / len(batch),
         "perplexity_ref": math.exp(-float(plain.double().sum()) / tokens),
+    }
+
+
+def ratings_of(batch: Trajectories) -> dict[str, Any]:
+    """What users thought of the turns, see `evaluate`; empty where fewer than two dialogues had two rated turns."""
+    turns = [[turn["rating"] for turn in dialogue if turn.get("rating") is not None] for dialogue in batch.dialogues
+             if dialogue is not None]  # fmt: skip
+    later = [fmean(ratings[1:]) for ratings in turns if len(ratings) > 1]
+    if len(later) < 2:
+        return {}
+    by_turn = [[ratings[i] for ratings in turns if i < len(ratings)] for i in range(max(map(len, turns)))]
+    return {
+        "rating_by_turn": [fmean(ratings) for ratings in by_turn],
+        "rating_later": fmean(later),
+        "rating_later_ci95": 1.96 * stdev(later) / math.sqrt(len(later)),
     }

@@ -10,6 +10,7 @@ from rich.table import Table
 
 LABELS = {
     "reward_mean": "reward",
+    "rating_later": "rating, turns 2 and later",
     "vader": "VADER compound",
     "kl_per_token": "KL per token, nats",
     "distinct_1": "distinct-1",
@@ -25,6 +26,8 @@ def evaluation_table(evaluation: dict[str, dict[str, Any]]) -> RenderableType:
     for column in table.columns[1:]:
         column.justify = "right"
     for key, label in LABELS.items():
+        if any(key not in figures for figures in evaluation.values()):
+            continue  # nobody rated
         table.add_row(label, *(_figure(key, figures) for figures in evaluation.values()))
         if key == "reward_mean":
             for name in evaluation["trained"]["reward_terms"]:
@@ -39,7 +42,7 @@ def samples_table(markdown: str) -> RenderableType:
 
 
 def _figure(key: str, figures: dict[str, Any]) -> str:
-    if key == "reward_mean":
-        return f"{figures[key]:.3f} ± {figures['reward_ci95']:.3f}"
+    if key in ("reward_mean", "rating_later"):
+        return f"{figures[key]:.3f} ± {figures[key.removesuffix('_mean') + '_ci95']:.3f}"
     digits = 1 if key in ("length_mean", "perplexity_ref") else 3
     return f"{round(figures[key], digits) + 0.0:.{digits}f}"  # + 0.0: no -0.000

@@ -105,7 +105,8 @@ def _play(
             part = Trajectories(
                 final, chosen[counted], logprobs[counted], values[counted], rewards[counted], last, counted,
                 [prompts[r] for r in rows], [info["text"][r] for r in rows],
-                [info["finish_reason"][r] for r in rows], terms,
+                [info["finish_reason"][r] for r in rows],
+                [info["dialogue"][r] if "dialogue" in info else None for r in rows], terms,
             )  # fmt: skip
             finished.append((counted, part))
             left[counted] -= 1
@@ -149,6 +150,7 @@ def _join(parts: list[Trajectories], groups: Tensor) -> Trajectories:
         prompts=[prompt for part in parts for prompt in part.prompts],
         texts=[text for part in parts for text in part.texts],
         finish_reasons=[reason for part in parts for reason in part.finish_reasons],
+        dialogues=[dialogue for part in parts for dialogue in part.dialogues],
         reward_terms={k: torch.cat([p.reward_terms[k] for p in parts]) for k in parts[0].reward_terms},
     )
 
@@ -158,6 +160,11 @@ def _check(env: TextGenVectorEnv, episodes: int, group_size: int, examples: list
         raise ValueError(
             'collect needs an env with output="torch" and autoreset_mode="same_step", got '
             f"output={env.output!r}, autoreset_mode={env.autoreset_mode.value!r}"
+        )
+    if env.context_overflow == "drop_oldest":
+        raise ValueError(
+            'collect keeps whole episodes as token rows, and context_overflow="drop_oldest" takes tokens out of them: '
+            'train with context_overflow="end" and a larger max_context_tokens'
         )
     if episodes < 1 or group_size < 1 or episodes % group_size:
         raise ValueError(f"episodes={episodes} must be a positive multiple of group_size={group_size}")

@@ -25,12 +25,18 @@ class TrainConfig:
     """An expression over rewards, such as "sentiment + 0.1*fluency". None is the env's own."""
     prompts: str | None = None
     """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. None is the env's own."""
+    user: str | None = None
+    """Who answers: "simulated", "muted(simulated)", "lm('smollm2')". None is the env's own; "silent" is nobody."""
+    max_turns: int | None = None
+    """Turns of a dialogue, at most. None is the env's own."""
     stop: tuple[str, ...] | None = None
     """Strings that end a completion. None is the env's own."""
     max_new_tokens: int | None = None
     """The length of a completion, at most. None is the env's own."""
     max_context_tokens: int | None = None
     """The length of prompt and completion together, at most. None is the env's own."""
+    context_overflow: Literal["end", "drop_oldest"] | None = None
+    """A dialogue that fills the context ends, or forgets its oldest turns. None is the env's own."""
     prompt_overflow: Literal["error", "truncate_left"] | None = None
     """What becomes of prompts that leave no room for a completion. None is the env's own."""
     num_envs: int = 128

@@ -28,6 +28,7 @@ class Trajectories:
     prompts: Sequence[str] = ()
     texts: Sequence[str] = ()  # the last completion of each episode
     finish_reasons: Sequence[str] = ()
+    dialogues: Sequence[list[dict] | None] = ()  # transcripts of more than one turn, see `infos.transcript`
     reward_terms: dict[str, Tensor] = field(default_factory=dict)  # by name: (N,) sums over the episode
 
     def __len__(self) -> int:
@@ -47,6 +48,7 @@ class Trajectories:
             prompts=[self.prompts[i] for i in index],
             texts=[self.texts[i] for i in index],
             finish_reasons=[self.finish_reasons[i] for i in index],
+            dialogues=[self.dialogues[i] for i in index],
             reward_terms={name: paid[rows] for name, paid in self.reward_terms.items()},
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +17,25 @@ from dyngen_env.users import User
 QUIET = Feedback()
 
 
-class Conversation:
-    """A user who answers, in the agent's language. It keeps no state of the dialogues."""
+class Answers(NamedTuple):
+    """What has become of R rows whose turn ended."""
 
-    def __init__(self, user: User, tokenizer: Tokenizer, max_turns: int):
-        self.user, self.tokenizer, self.max_turns = user, tokenizer, max_turns
+    state: TokenState  # of all B rows
+    feedback: list[Feedback]  # (R,)
+    dialogues: list[Dialogue | None]  # (R,)
+    forgot: list[int]  # rows whose oldest turns had to go
+
+
+class Conversation:
+    """A user who answers, in the agent's language. It keeps no state of the dialogues.
+
+    Args:
+        room: tokens that the agent's next turn shall find free: the oldest turns are forgotten for it. 0 forgets
+            nothing.
+    """
+
+    def __init__(self, user: User, tokenizer: Tokenizer, max_turns: int, room: int = 0):
+        self.user, self.tokenizer, self.max_turns, self.room = user, tokenizer, max_turns, room
 
     def begin(self, examples: Sequence, seeds: np.ndarray) -> list[Dialogue | None]:
         """The dialogues of new episodes with these seeds; None where nobody will answer."""
@@ -36,20 +51,18 @@ class Conversation:
         said: Sequence[str],
         dialogues: Sequence[Dialogue | None],
         seeds: np.ndarray,
-    ) -> tuple[TokenState, list[Feedback], list[Dialogue | None]]:
+    ) -> Answers:
         """Ask the users of `rows` (R,), whose turn ended, and append their words. An illegal token, or a context that
         is full, ends a dialogue unheard.
-
-        Returns the state, and what each of the rows (R,) heard and its dialogue has become.
         """
         feedback = [QUIET] * len(rows)
         if not self.user.answers or not rows:
-            return spoken, feedback, [None] * len(rows)
+            return Answers(spoken, feedback, [None] * len(rows), [])
         talks = [talk.said(text) for talk, text in zip(dialogues, said, strict=True) if talk is not None]
         finish = spoken.finish.tolist()
         asked = [i for i, row in enumerate(rows) if finish[row] in (STOP, LENGTH)]
         if not asked:
-            return spoken, feedback, [*talks]
+            return Answers(spoken, feedback, [*talks], [])
         answers = self._ask([talks[i] for i in asked], [seeds[i] for i in asked])
         lengths = spoken.length.tolist()
         words, ends = [], []
@@ -58,7 +71,24 @@ class Conversation:
             last = int(spoken.tokens[rows[i], lengths[rows[i]] - 1])
             words.append(self.tokenizer.encode_reply(answer.text, last))
             ends.append(self._end(talks[i], answer))
-        return _hear(spoken, [rows[i] for i in asked], words, ends), feedback, [*talks]
+        heard = [rows[i] for i in asked]
+        kept, forgot = self._forget(spoken, heard, words, ends) if self.room else (spoken, [])
+        return Answers(_hear(kept, heard, words, ends), feedback, [*talks], forgot)
+
+    def _forget(
+        self, spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int]
+    ) -> tuple[TokenState, list[int]]:
+        """`spoken` without the oldest turns of those rows whose context cannot hold what comes next; and these rows."""
+        where = torch.tensor(rows, device=spoken.tokens.device)
+        chosen, lengths = mdp.fork(spoken, where).completion_mask.tolist(), spoken.length[where].tolist()
+        width = spoken.tokens.shape[1]
+        cuts = []
+        for mask, length, ids, end in zip(chosen, lengths, words, ends, strict=True):
+            start, count = oldest_turns(mask, length + len(ids) + self.room - width)
+            useful = end == LIVE and length - count + len(ids) < width  # else the episode ends in this step anyhow
+            cuts.append((start, count) if useful else (0, 0))
+        start, count = torch.tensor(cuts, device=where.device).unbind(1)
+        return mdp.forget(spoken, where, start, count), [row for row, (_, cut) in zip(rows, cuts, strict=True) if cut]
 
     def _ask(self, talks: list[Dialogue], seeds: list[int]) -> Sequence[Feedback]:
         rngs = [stream_generator(seed, "user", len(talk.completions)) for seed, talk in zip(seeds, talks, strict=True)]
@@ -74,6 +104,22 @@ class Conversation:
         if answer.ends:
             return GOAL if answer.ends == "goal" else USER
         return TURNS if len(talk.completions) >= self.max_turns else LIVE
+
+
+def oldest_turns(chosen: Sequence[bool], excess: int) -> tuple[int, int]:
+    """Where to cut a row, and how many tokens: the fewest of its oldest turns that have at least `excess` tokens.
+
+    A turn goes with the user's answer to it. What stands before the first turn, and the last turn, stay.
+
+    Args:
+        chosen: (L,) the row's completion_mask.
+    """
+    begins = [i for i, mine in enumerate(chosen) if mine and not chosen[i - 1]]  # chosen[0] never is the agent's
+    if excess <= 0 or len(begins) < 2:
+        return 0, 0
+    first, last = begins[0], begins[-1]
+    end = next((begin for begin in begins[1:] if begin - first >= excess), last)
+    return first, end - first
 
 
 def _hear(spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int]) -> TokenState:

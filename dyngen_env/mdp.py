@@ -1,7 +1,8 @@
 """The dynamics of the token MDP: pure functions on batched tensors, with no text, no reward and no host read.
 
-`append` speaks a token, `hear` adds what the user answered, `restart` begins new episodes in some rows and `fork`
-copies rows. Ended rows absorb: `append` leaves them as they are. Shapes: B rows, L context, V vocabulary.
+`append` speaks a token, `hear` adds what the user answered, `forget` takes tokens out of some rows, `restart` begins
+new episodes in some rows and `fork` copies rows. Ended rows absorb: `append` leaves them as they are. Shapes: B rows,
+L context, V vocabulary.
 """
 
 from __future__ import annotations
@@ -97,6 +98,21 @@ def hear(
         earlier=state.earlier.index_copy(0, rows, torch.where(goes_on.unsqueeze(1), chosen, state.earlier[rows])),
         stop_state=state.stop_state.index_fill(0, rows, 0),
         finish=state.finish.index_copy(0, rows, finish),
+    )
+
+
+def forget(state: TokenState, rows: torch.Tensor, start: torch.Tensor, count: torch.Tensor) -> TokenState:
+    """Take `count` (R,) tokens from position `start` (R,) on, all before the current turn, out of rows (R,)."""
+    width = state.tokens.shape[1]
+    column = torch.arange(width, device=state.tokens.device)
+    source = column + (column >= start.unsqueeze(1)) * count.unsqueeze(1)  # (R, L), what moves to each position
+    empty, source = source >= width, source.clamp(max=width - 1)
+    return replace(
+        state,
+        tokens=state.tokens.index_copy(0, rows, state.tokens[rows].gather(1, source).masked_fill(empty, -1)),
+        earlier=state.earlier.index_copy(0, rows, state.earlier[rows].gather(1, source) & ~empty),
+        length=state.length.index_add(0, rows, -count),
+        turn_start=state.turn_start.index_add(0, rows, -count),
     )
 
 

@@ -54,7 +54,9 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         max_new_tokens: the budget of one turn.
         max_turns: turns of the agent in an episode. Matters only if the user answers.
         max_context_tokens: L.
-        context_overflow: "end" ends the episode when L is full, "drop_oldest" is not there yet.
+        context_overflow: "end" ends the episode when L is full. "drop_oldest" forgets the oldest turns, but never what
+            came before the first, so that a whole turn fits; such a step's info has `segment`, the tokens (L,) before
+            anything was forgotten, which end a piece of the trajectory.
         prompt_overflow: "error", or "truncate_left" for prompts that leave no room for `max_new_tokens`.
         stop: strings that end a turn when they appear in it.
         split: "train", "tune" or "eval" part of the prompts (`tasks.read_prompts`).
@@ -109,8 +111,6 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             ("max_context_tokens", max_context_tokens),
         ):
             positive(name, value)
-        if context_overflow == "drop_oldest":
-            raise NotImplementedError('context_overflow="drop_oldest" is not there yet: use "end"')
         self.autoreset_mode = autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.output, self.render_mode = num_envs, output, render_mode
@@ -120,7 +120,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
 
         self.tokenizer, self.model = choose_tokenizer(model, tokenizer, max_context_tokens)
         self.user = make_user(user)
-        self._conversation = Conversation(self.user, self.tokenizer, max_turns)
+        forgets = context_overflow == "drop_oldest"
+        self._conversation = Conversation(self.user, self.tokenizer, max_turns, max_new_tokens if forgets else 0)
         self.task = make_task(prompts, split)
         room = max_context_tokens - max_new_tokens
         if room < 1:
@@ -244,7 +245,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             self._refuse(actions, outside)
 
         completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._stop))
-        after, feedback, dialogues = self._conversation.go_on(
+        after, feedback, dialogues, forgot = self._conversation.go_on(
             spoken, rows, completions, self._dialogues[turns].tolist(), self._episode_seeds[turns]
         )
         examples = self._examples[turns].tolist()
@@ -257,6 +258,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 infos = self._final(infos, ended, after)
                 due, ended = ended.nonzero()[0], np.zeros_like(ended)
+        if forgot:
+            infos |= self._segments(spoken, forgot)
         episodes = self._episodes(due) if len(due) else None
 
         self._ended, self._paid = ended, paid  # nothing has changed up to here
@@ -335,6 +338,13 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         talks = _objects(dialogues)[which].tolist() if self.user.answers else []
         ends = Ends(turns[which], ended, after.finish, texts, talks, paid, self.reward_names, self._implied_name)
         return tensor_infos(ends) if self.output == "torch" else array_infos(ends)
+
+    def _segments(self, spoken: TokenState, forgot: list[int]) -> dict[str, Any]:
+        """The tokens (B, L) of rows that have forgotten some, as they were; -1 elsewhere."""
+        mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        mask[forgot] = True
+        segments = {"segment": torch.where(mask.unsqueeze(1), spoken.tokens, -1), "_segment": mask}
+        return segments if self.output == "torch" else {k: v.numpy(force=True) for k, v in segments.items()}
 
     def _final(self, infos: dict[str, Any], ended: np.ndarray, after: TokenState) -> dict[str, Any]:
         """What SAME_STEP reports of episodes whose rows are reset in this very step."""

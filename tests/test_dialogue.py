@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dyngen_env import Feedback
+from dyngen_env.structs import TURNS
 from dyngen_env.tokenizer import adapted, decode
 from tests.envs import BOS, CHAT, END, EOS, REWRITING_CHAT, USER, Talker, batch, byte_level, single, write
 
@@ -176,6 +177,50 @@ def test_a_user_must_answer_everyone():
         talk(user=Shy()).step(END)
 
 
-def test_dropping_the_oldest_turns_is_not_there_yet():
-    with pytest.raises(NotImplementedError, match="drop_oldest"):
-        single(context_overflow="drop_oldest")
+def test_the_oldest_turns_are_forgotten_so_that_the_next_one_fits():
+    # The opening has 4 tokens, a turn "abc" with its end 4, the answer USER "ok" END 4: 8 a turn, 20 after two.
+    env = talk(max_turns=9, max_new_tokens=5, max_context_tokens=24, context_overflow="drop_oldest")
+    opening, answer = [BOS, USER, "A", END], [USER, "o", "k", END]
+    assert spoken(write(env, "abc", END)[0]) == [*opening, *"abc", END, *answer]
+    write(env, "def")
+    tokens, _, terminated, truncated, info = env.step(END)  # 16 + the answer's 4 + a turn's 5 are more than 24
+    assert spoken(tokens) == [*opening, *"def", END, *answer] and not terminated and not truncated
+    assert spoken(info["segment"]) == [*opening, *"abc", END, *answer, *"def", END]
+    assert env.batch.state.completion_mask[0].nonzero().flatten().tolist() == [4, 5, 6, 7]
+    tokens, *_, info = env.step(ord("g"))
+    assert spoken(tokens)[-1] == "g" and info == {}
+
+
+def test_a_dialogue_that_forgets_lasts_as_long_as_its_turns_and_is_the_same_in_a_batch():
+    settings = dict(user=Talker((OK,)), prompts=["A", "BBBB"], max_turns=12, max_context_tokens=30, max_new_tokens=6)
+    settings["context_overflow"] = "drop_oldest"
+    many, rng = batch(3, **settings), np.random.default_rng(0)
+    alone = [single(**settings) for _ in range(3)]
+    many.reset(seed=5)
+    for row, env in enumerate(alone):
+        env.reset(seed=5 + row)
+    segments, over = 0, np.zeros(3, dtype=bool)
+    while not over.any():
+        actions = rng.choice([97, 98, END], size=3)
+        tokens, rewards, terminated, truncated, infos = many.step(actions)
+        for row, env in enumerate(alone):
+            mine, reward, ended, cut, info = env.step(actions[row])
+            assert np.array_equal(mine, tokens[row]) and (reward, ended, cut) == (
+                rewards[row],
+                terminated[row],
+                truncated[row],
+            )
+            assert ("segment" in info) == ("segment" in infos and infos["_segment"][row])
+            if "segment" in info:
+                segments += 1
+                assert np.array_equal(info["segment"], infos["segment"][row])
+        over = terminated | truncated
+    assert segments > 3
+    assert {env.batch.state.finish.tolist()[0] for env in alone if env.batch.over} == {TURNS}
+
+
+def test_a_context_that_cannot_hold_even_the_last_turn_ends_the_episode():
+    env = talk(Feedback("a long answer"), max_turns=9, max_new_tokens=5, max_context_tokens=18,
+               context_overflow="drop_oldest")  # fmt: skip
+    *_, truncated, info = write(env, "abc", END)
+    assert truncated and info["finish_reason"] == "context" and "segment" not in info

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pytest
@@ -69,6 +69,17 @@ def assert_equal(state: TokenState, rows: list[Row]) -> None:
     assert state.finish.tolist() == [row.finish for row in rows]
     assert state.live.tolist() == [row.finish == LIVE for row in rows]
     assert (state.length - state.turn_start).tolist() == [len(row.turn) for row in rows]
+
+
+def test_forgetting_moves_what_follows():
+    state = mdp.initial(*padded([[1, 2, 3, 4, 5, 6], [1, 2, 3], [7, 8, 9, 10]], 8))
+    state = replace(state, turn_start=torch.tensor([5, 3, 4]), earlier=state.tokens % 2 == 0)
+    unwritten = cloned(state)
+    after = mdp.forget(state, torch.tensor([0, 2]), torch.tensor([1, 0]), torch.tensor([3, 0]))
+    assert after.tokens.tolist() == [[1, 5, 6, -1, -1, -1, -1, -1], [1, 2, 3] + [-1] * 5, [7, 8, 9, 10] + [-1] * 4]
+    assert after.earlier[0].nonzero().flatten().tolist() == [2] and torch.equal(after.earlier[1:], state.earlier[1:])
+    assert after.length.tolist() == [3, 3, 4] and after.turn_start.tolist() == [2, 3, 4]
+    assert_unwritten(state, unwritten)
 
 
 def cloned(state: TokenState) -> dict[str, torch.Tensor]:

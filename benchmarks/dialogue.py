@@ -1,0 +1,78 @@
+"""Is the feedback used? `python -m benchmarks.dialogue --model FOLDER [--json PATH]`.
+
+The same agent is trained in dyngen/Dialogue-v0 twice: with a user whose words it hears, and with one who rates and
+leaves in the same way but says nothing ("muted"). Both begin with the same model and have the same budget. What differs
+between them in turns 2 and later is what hearing is worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from agents.evaluate import evaluate
+from agents.ppo import PPOConfig
+from agents.train import train
+from agents.train_config import TrainConfig
+from benchmarks.harness import machine, versions
+
+USERS = {"hears": "simulated", "blind": "muted(simulated)"}
+T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t for a mean of so many
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="made by dyngen_env.assets.make_dialogue_lm")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--episodes", type=int, default=512, help="dialogues of each evaluation")
+    parser.add_argument("--learning-rate", type=float, default=PPOConfig.learning_rate)
+    parser.add_argument("--kl-coef", type=float, default=PPOConfig.kl_coef)
+    parser.add_argument("--users", nargs="+", default=list(USERS), choices=list(USERS))
+    parser.add_argument("--runs", type=Path, default=Path("runs/dialogue"))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    base = TrainConfig(env="dyngen/Dialogue-v0", model=arguments.model, updates=arguments.updates)
+    algorithm = PPOConfig(learning_rate=arguments.learning_rate, kl_coef=arguments.kl_coef)
+    rows = []
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+        for name in arguments.users:
+            folder = arguments.runs / f"{name}-{seed}"
+            train(replace(base, user=USERS[name], seed=seed, out=str(folder)), algorithm)
+            record = json.loads((folder / "run.json").read_text())
+            for who, figures in evaluate(folder, arguments.episodes).items():
+                if who == "trained" or name == "hears":  # the untrained model, heard by its users once a seed
+                    agent = name if who == "trained" else "untrained"
+                    rows.append(dict(seed=seed, agent=agent, seconds=record["seconds"], **figures))
+            if arguments.json:
+                report = {"rows": rows, "machine": machine("cpu"), "versions": versions()}
+                arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+            sys.stderr.write(f"seed {seed} {name}: {rows[-1]['rating_by_turn']}\n")
+    Console().print(table(rows))
+
+
+def table(rows: list[dict]) -> Table:
+    """Mean rating in turns 2 and later, for each seed with the interval over dialogues, and over the seeds."""
+    agents = [name for name in ("hears", "blind", "untrained") if any(row["agent"] == name for row in rows)]
+    shown = Table("seed", *agents, title="mean rating in turns 2 and later, -4 to +4, 95% interval")
+    of = {(row["seed"], row["agent"]): row for row in rows}
+    for seed in sorted({row["seed"] for row in rows}):
+        cells = [of[seed, agent] for agent in agents]
+        shown.add_row(str(seed), *(f"{r['rating_later']:+.2f} ± {r['rating_later_ci95']:.2f}" for r in cells))
+    means = [[row["rating_later"] for row in rows if row["agent"] == agent] for agent in agents]
+    if len(means[0]) in T_975:
+        spread = [T_975[len(m)] * statistics.stdev(m) / len(m) ** 0.5 for m in means]
+        shown.add_row("all", *(f"{statistics.fmean(m):+.2f} ± {s:.2f}" for m, s in zip(means, spread, strict=True)))
+    return shown
+
+
+if __name__ == "__main__":
+    main()
