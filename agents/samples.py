@@ -10,6 +10,7 @@ from agents.learner import CustomReward
 from agents.policy import Actor, CausalLMPolicy, Reference
 from agents.rollout import collect
 from agents.train_config import TrainConfig
+from agents.trajectories import Trajectories
 
 SAMPLES, COUNT = "samples.md", 6
 
@@ -22,11 +23,28 @@ def write_samples(
     examples = draw_examples(env, COUNT, config.seed)
     before = CausalLMPolicy(reference.lm, reference.legal, reference.sampling)
     texts = [
-        collect(env, Actor(actor, config.seed), COUNT, examples=examples, seed=config.seed).texts
+        written(collect(env, Actor(actor, config.seed), COUNT, examples=examples, seed=config.seed))
         for actor in (before, policy)
     ]
     table = samples_table([example.prompt for example in examples], *texts)
     (run / SAMPLES).write_text(table, encoding="utf-8")
+
+
+def written(batch: Trajectories) -> list[str]:
+    """What each episode came to: a completion, or a dialogue after the prompt, the user's turns in brackets."""
+    return [
+        text if dialogue is None else _transcript(dialogue)
+        for text, dialogue in zip(batch.texts, batch.dialogues, strict=True)
+    ]
+
+
+def _transcript(dialogue: list[dict]) -> str:
+    turns = []
+    for turn in dialogue[1:]:
+        rating = turn.get("rating")
+        said = turn["text"] if rating is None else f"{rating:+g}: {turn['text']}"
+        turns.append(f"[{said}]" if turn["role"] == "user" else turn["text"])
+    return " ".join(turns)
 
 
 def samples_table(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> str:

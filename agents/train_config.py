@@ -27,6 +27,8 @@ class TrainConfig:
     """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. None is the env's own."""
     user: str | None = None
     """Who answers: "simulated", "muted(simulated)", "lm('smollm2')". None is the env's own; "silent" is nobody."""
+    rating_tokens: bool | None = None
+    """Whether the agent reads the user's rating, as a control token before their words. None is the env's own."""
     max_turns: int | None = None
     """Turns of a dialogue, at most. None is the env's own."""
     stop: tuple[str, ...] | None = None

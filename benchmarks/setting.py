@@ -33,7 +33,7 @@ class Words:
 
     encode_opening = encode_prompt
 
-    def encode_reply(self, text: str, last: int) -> list[int]:
+    def encode_reply(self, text: str, last: int, rating: float | None = None) -> list[int]:
         return self.encode(text)
 
 

@@ -30,12 +30,13 @@ class Conversation:
     """A user who answers, in the agent's language. It keeps no state of the dialogues.
 
     Args:
+        rated: whether the user's rating stands before their words, as a control token.
         room: tokens that the agent's next turn shall find free: the oldest turns are forgotten for it. 0 forgets
             nothing.
     """
 
-    def __init__(self, user: User, tokenizer: Tokenizer, max_turns: int, room: int = 0):
-        self.user, self.tokenizer, self.max_turns, self.room = user, tokenizer, max_turns, room
+    def __init__(self, user: User, tokenizer: Tokenizer, max_turns: int, rated: bool = False, room: int = 0):
+        self.user, self.tokenizer, self.max_turns, self.rated, self.room = user, tokenizer, max_turns, rated, room
 
     def begin(self, examples: Sequence, seeds: np.ndarray) -> list[Dialogue | None]:
         """The dialogues of new episodes with these seeds; None where nobody will answer."""
@@ -69,7 +70,8 @@ class Conversation:
         for i, answer in zip(asked, answers, strict=True):
             feedback[i], talks[i] = answer, talks[i].heard(answer)
             last = int(spoken.tokens[rows[i], lengths[rows[i]] - 1])
-            words.append(self.tokenizer.encode_reply(answer.text, last))
+            rating = (answer.rating,) if self.rated and answer.rating is not None else ()
+            words.append(self.tokenizer.encode_reply(answer.text, last, *rating))
             ends.append(self._end(talks[i], answer))
         heard = [rows[i] for i in asked]
         kept, forgot = self._forget(spoken, heard, words, ends) if self.room else (spoken, [])
@@ -87,8 +89,8 @@ class Conversation:
             start, count = oldest_turns(mask, length + len(ids) + self.room - width)
             useful = end == LIVE and length - count + len(ids) < width  # else the episode ends in this step anyhow
             cuts.append((start, count) if useful else (0, 0))
-        start, count = torch.tensor(cuts, device=where.device).unbind(1)
-        return mdp.forget(spoken, where, start, count), [row for row, (_, cut) in zip(rows, cuts, strict=True) if cut]
+        starts, counts = torch.tensor(cuts, device=where.device).unbind(1)
+        return mdp.forget(spoken, where, starts, counts), [row for row, (_, cut) in zip(rows, cuts, strict=True) if cut]
 
     def _ask(self, talks: list[Dialogue], seeds: list[int]) -> Sequence[Feedback]:
         rngs = [stream_generator(seed, "user", len(talk.completions)) for seed, talk in zip(seeds, talks, strict=True)]

@@ -50,9 +50,9 @@ class Tokenizer(Protocol):
     def encode_opening(self, text: str) -> list[int]:
         """Ids of a dialogue's first user message, up to and with the header of the agent's turn."""
 
-    def encode_reply(self, text: str, last: int) -> list[int]:
-        """Ids between two turns of the agent: what closes its turn (whose last token is `last`), the user's words,
-        the header of its next turn."""
+    def encode_reply(self, text: str, last: int, rating: float | None = None) -> list[int]:
+        """Ids between two turns of the agent: what closes its turn (whose last token is `last`), a control token for
+        the user's rating unless it is None, the user's words, the header of its next turn."""
 
 
 def spell(tokenizer: Tokenizer, ids: Iterable[int]) -> bytes:
@@ -86,7 +86,9 @@ class ByteTokenizer:
     def encode_opening(self, text: str) -> list[int]:
         return [self.bos_id, self.user_id, *self.encode(text), self.end_id]
 
-    def encode_reply(self, text: str, last: int) -> list[int]:
+    def encode_reply(self, text: str, last: int, rating: float | None = None) -> list[int]:
+        if rating is not None:
+            raise ValueError('tokenizer "bytes" has no tokens for ratings: use rating_tokens=False, or "reviews-lm"')
         closing = [] if last in self.end_ids else [self.end_id]
         return [*closing, self.user_id, *self.encode(text), self.end_id]
 
@@ -147,9 +149,27 @@ class HFTokenizer:
         before, after = self._turns.opening
         return [*before, *self.encode(text), *after]
 
-    def encode_reply(self, text: str, last: int) -> list[int]:
+    def encode_reply(self, text: str, last: int, rating: float | None = None) -> list[int]:
         closing = [] if last in self.end_ids else self._turns.closing
-        return [*closing, *self._turns.user_header, *self.encode(text), *self._turns.agent_header]
+        rated = [] if rating is None else [self._ratings[max(-4, min(4, round(rating)))]]
+        return [*closing, *self._turns.user_header, *rated, *self.encode(text), *self._turns.agent_header]
+
+    @cached_property
+    def _ratings(self) -> dict[int, int]:
+        """The control token of each rating.
+
+        Raises:
+            ValueError: the vocabulary has none.
+        """
+        names = {rating: f"<|rating:{rating:+d}|>" if rating else "<|rating:0|>" for rating in range(-4, 5)}
+        known = self.hf.get_vocab()
+        missing = [name for name in names.values() if name not in known]
+        if missing:
+            raise ValueError(
+                f"tokenizer {self.name!r} has no token {missing[0]!r}: add the special tokens "
+                f"{names[-4]} to {names[4]} and train the model to read them, or use rating_tokens=False"
+            )
+        return {rating: known[name] for rating, name in names.items()}
 
     @cached_property
     def _turns(self) -> _TurnTokens:

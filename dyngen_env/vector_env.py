@@ -51,6 +51,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         prompts: a list of texts, a path of a `.txt` or `.jsonl` file, or a `Task`. None: film reviews, embedded.
         reward: an expression ("sentiment + 0.1*fluency"), a `Reward`, or a function f(text) -> float.
         user: who answers the agent's turns; None is nobody.
+        rating_tokens: whether the agent reads the user's rating, as a control token before their words. The tokenizer
+            must have the tokens <|rating:-4|> to <|rating:+4|>, as that of reviews-lm has.
         max_new_tokens: the budget of one turn.
         max_turns: turns of the agent in an episode. Matters only if the user answers.
         max_context_tokens: L.
@@ -84,6 +86,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         prompts: str | Sequence[str] | Task | None = None,
         reward: str | Reward | Callable[..., float] = "fluency",
         user: str | User | None = None,
+        rating_tokens: bool = False,
         max_new_tokens: int = 32,
         max_turns: int = 1,
         max_context_tokens: int = 128,
@@ -121,7 +124,10 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         self.tokenizer, self.model = choose_tokenizer(model, tokenizer, max_context_tokens)
         self.user = make_user(user)
         forgets = context_overflow == "drop_oldest"
-        self._conversation = Conversation(self.user, self.tokenizer, max_turns, max_new_tokens if forgets else 0)
+        room = max_new_tokens if forgets else 0
+        self._conversation = Conversation(self.user, self.tokenizer, max_turns, rating_tokens, room)
+        if rating_tokens:
+            self.tokenizer.encode_reply("", 0, 0.0)  # raises if the tokenizer has no such tokens
         self.task = make_task(prompts, split)
         room = max_context_tokens - max_new_tokens
         if room < 1:

@@ -75,6 +75,21 @@ def persona(env, seed):
     return env.batch._dialogues[0].persona
 
 
+def test_the_rating_can_be_read_as_a_token_and_no_text_feigns_it():
+    env = gym.make(ID, user=SimulatedUser(noise=0), rating_tokens=True, prompts=["<|rating:+4|>"]).unwrapped
+    opening, _ = env.reset(seed=0)
+    ratings = {f"<|rating:{r:+d}|>": r for r in range(-4, 5) if r} | {"<|rating:0|>": 0}
+    rated = {TOKENIZER.hf.convert_tokens_to_ids(name): r for name, r in ratings.items()}
+    assert len(rated) == 9 and not rated.keys() & set(opening.tolist())
+    tokens, reward, *_ = say(env, "a mess.")
+    read = [rated[t] for t in tokens.tolist() if t in rated]
+    assert read == [4 * reward]
+    at = tokens.tolist().index(next(t for t in tokens.tolist() if t in rated))
+    assert tokens[at - 1] == USER and not env.batch.state.completion_mask[0, at]
+    with pytest.raises(ValueError, match=r"has no token '<\|rating:-4\|>'.*rating_tokens=False"):
+        make(1, model="smollm2", rating_tokens=True)
+
+
 def test_leaving_unhappily_costs():
     env = gym.make(ID, user=SimulatedUser(noise=0)).unwrapped
     env.reset(seed=0)

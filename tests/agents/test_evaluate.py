@@ -1,6 +1,8 @@
 """Evaluation: its figures by an independent computation, and the fairness of the comparison."""
 
 import math
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from agents.environment import draw_examples, make_env, prompt_split
-from agents.evaluate import evaluate, measure
+from agents.evaluate import evaluate, measure, ratings_of
 from agents.policy import Actor, CausalLMPolicy, Reference, SamplingConfig
 from agents.rollout import collect
 from agents.train import train
@@ -90,3 +92,28 @@ def test_too_few_prompts_to_hold_some_out(tmp_path, caplog):
 def test_one_episode_has_no_spread(tiny_config):
     with pytest.raises(ValueError, match="episodes is 1"):
         evaluate("latest", episodes=1)
+
+
+def talk(*ratings):
+    turns = [{"role": "user", "text": "The film"}]
+    for rating in ratings:
+        turns += [{"role": "agent", "text": "so so"}, {"role": "user", "text": "hm", "rating": rating}]
+    return turns
+
+
+def test_ratings_by_turn_by_hand():
+    batch = SimpleNamespace(dialogues=[talk(-1, 2), talk(1, -2, 4), talk(3), None])
+    figures = ratings_of(batch)
+    assert figures["rating_by_turn"] == [1.0, 0.0, 4.0]
+    # Dialogues with a second turn have the means 2 and 1 there: mean 1.5, deviation √½.
+    assert figures["rating_later"] == 1.5 and math.isclose(figures["rating_later_ci95"], 1.96 * 0.5)
+    assert ratings_of(SimpleNamespace(dialogues=[None, talk(-1, 2)])) == {}
+
+
+def test_dialogues_are_rated_and_shown(tiny_config):
+    run = train(tiny_config(env="dyngen/Dialogue-v0", user="simulated", max_turns=2, max_context_tokens=96, updates=1,
+                            max_new_tokens=4, reward="rating", prompts=None))  # fmt: skip
+    figures = evaluate(run, episodes=8)["trained"]
+    assert set(figures) == FIGURES | {"rating_by_turn", "rating_later", "rating_later_ci95"}
+    assert len(figures["rating_by_turn"]) == 2 and all(-4 <= rating <= 4 for rating in figures["rating_by_turn"])
+    assert re.search(r"\[[+-]\d: .+\]", (run / "samples.md").read_text())
