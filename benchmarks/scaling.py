@@ -19,6 +19,7 @@ from benchmarks.harness import Row, compare, main, rate
 from benchmarks.rollout import generate
 
 BATCHES, LENGTHS = (1, 4, 16, 64, 256), (24, 48, 96, 192, 384)
+POWERS = (125, 250, 500, 1000, 2000, 4000)  # tokens per second, on the axis
 PICTURE = Path(__file__).with_name("scaling.png")
 
 
@@ -60,6 +61,7 @@ def draw(by_batch: list[Row], by_length: list[Row]) -> None:
     left.set(xscale="log", yscale="log", xlabel=f"batch, {setting.NEW} new tokens", ylabel="tokens per second")
     right.set(xlabel="new tokens, batch 64", ylabel="milliseconds per step of 64 rows", ylim=(0, None))
     left.set_xticks(BATCHES, [str(batch) for batch in BATCHES])
+    left.set_yticks(POWERS, [f"{power:,}" for power in POWERS])
     left.minorticks_off()
     for axes in (left, right):
         axes.grid(alpha=0.3)
