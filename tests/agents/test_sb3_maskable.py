@@ -6,11 +6,14 @@ import importlib
 import sys
 import warnings
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.sb3 import KLPenalty
+from agents.sb3 import KLPenalty, as_sb3_vec_env
+from dyngen_env.wrappers import LMFeatures, TopKActions
 from tests.agents.test_sb3 import roll_out, spread, vec_env
 
 MaskablePPO = pytest.importorskip("sb3_contrib").MaskablePPO
@@ -98,3 +101,27 @@ def test_a_missing_sb3_contrib_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "agents.sb3.maskable")
     with pytest.raises(ImportError, match="pip install 'sb3-contrib"):
         importlib.import_module("agents.sb3.maskable")
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_the_stock_agent_learns_ranks_among_candidates(tiny_model, batched):
+    """With few actions the masks cost nothing, and MlpPolicy does."""
+
+    def wrapped(env):
+        return LMFeatures(TopKActions(env, str(tiny_model), k=4), str(tiny_model))
+
+    settings = dict(
+        model=str(tiny_model), prompts=["The film"], max_new_tokens=6, max_context_tokens=32, reward="length"
+    )
+    if batched:
+        many = gym.make_vec("dyngen/Generate-v0", num_envs=4, autoreset_mode="same_step", **settings)
+        env = as_sb3_vec_env(wrapped(many))
+    else:
+        env = DummyVecEnv([lambda: wrapped(gym.make("dyngen/Generate-v0", **settings))])
+    agent = MaskablePPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=1, seed=0, device="cpu")
+    before = [p.clone() for p in agent.policy.parameters()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent.learn(64 * env.num_envs)
+    assert agent.rollout_buffer.action_masks.shape[-1] == 4 and agent.rollout_buffer.action_masks.all()
+    assert any(not torch.equal(p, q) for p, q in zip(agent.policy.parameters(), before, strict=True))
