@@ -20,7 +20,7 @@ class TrainConfig:
     env: str = "dyngen/Sentiment-v0"
     """The registered environment: the one that needs no argument and no download."""
     model: str | None = None
-    """What to train: "reviews-lm", "smollm2", a hub id, a folder (a run, too), a .gguf file. None is the env's own."""
+    """What to train: "reviews-lm", "dialogue-lm", "smollm2", a hub id, a folder, a run, a .gguf. None is the env's."""
     reward: str | None = None
     """An expression over rewards, such as "sentiment + 0.1*fluency". None is the env's own."""
     prompts: str | None = None

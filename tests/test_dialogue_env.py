@@ -8,6 +8,7 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
+from agents.evaluate import ratings_of
 from agents.policy import Actor, CausalLMPolicy, Reference
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import REINFORCE, REINFORCEConfig
@@ -259,3 +260,16 @@ def test_odd_text_in_a_thousand_dialogues():
         if ended.any():
             reasons |= {r for r in infos["final_info"]["finish_reason"] if r is not None}
     assert reasons >= {"user", "context"} and heard > 500
+
+
+def test_the_embedded_dialogue_model_hears_a_little_before_it_learns():
+    """Measured over 384 dialogues: -1.7 in turns 2 and later, -2.6 where it cannot hear."""
+
+    def later(user) -> float:
+        env = make(128, model="dialogue-lm", user=user, output="torch", autoreset_mode="same_step")
+        policy = CausalLMPolicy(load_model("dialogue-lm"), env.legal_tokens())
+        batch = collect(env, Actor(policy, 0), 128, seed=0)
+        assert "illegal" not in batch.finish_reasons
+        return ratings_of(batch)["rating_later"]
+
+    assert later("simulated") > later("muted(simulated)") + 0.3

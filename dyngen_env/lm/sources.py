@@ -13,7 +13,8 @@ import huggingface_hub
 
 import dyngen_env.assets
 
-NAMES = ("reviews-lm", "smollm2")
+EMBEDDED = ("reviews-lm", "dialogue-lm")
+NAMES = (*EMBEDDED, "smollm2")
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ def resolve(name: str) -> Source:
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"a model is named by a non-empty string, not {name!r}. {known_names()}")
-    if name == "reviews-lm":
-        return _on_disk(Path(dyngen_env.assets.__file__).with_name("reviews-lm"))
+    if name in EMBEDDED:
+        return _on_disk(Path(dyngen_env.assets.__file__).with_name(name))
     if name == "smollm2":
         return _on_disk(_packaged_smollm2())
     path = Path(name).expanduser()
