@@ -41,7 +41,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
     """Text generation as a batch of MDPs: the state is the tokens so far, an action is the next token.
 
     Observations are (B, L) int64 tokens padded with -1, actions (B,) tokens, rewards (B,) floats. At an episode's end
-    the info holds `finish_reason`, `text`, `reward_terms` and, after more than one turn, `dialogue`.
+    the info holds `finish_reason`, `text`, `reward_terms` and, where a user answers, `dialogue`.
 
     Args:
         num_envs: B, how many rows.
