@@ -443,7 +443,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         """A frame for each row: text in mode "ansi", (H, W, 3) uint8 in "rgb_array"; "human" prints and gives None."""
         if self.render_mode is None or self._state is None:
             return None
-        return self._renderer.frames(self.render_mode, self._state, self._paid.sum(1))
+        return self._renderer.frames(self.render_mode, self._state, self._paid.sum(1), self._dialogues)
 
 
 @dataclass(frozen=True)
