@@ -13,11 +13,11 @@ from torch import Tensor
 
 from agents.checkpoint import open_checkpoint
 from agents.environment import draw_examples, make_env
+from agents.episode_record import episode_record
 from agents.evaluation_passes import batched
 from agents.kl_control import kl_penalised_rewards
 from agents.learner import ALGORITHMS, CustomReward, check_custom_reward, name_of
 from agents.losses import kl_k1
-from agents.episode_record import episode_record
 from agents.policy import Actor, CausalLMPolicy, Reference
 from agents.ppo import PPO
 from agents.reinforce import REINFORCE
@@ -157,10 +157,11 @@ def described(
 ) -> tuple[list[Quantity], list[str]]:
     """The quantities that can be shown of an algorithm's run, and what a reader should know about them."""
     c, beta = algorithm.config, algorithm.kl_control.coef
-    changes = [f"{scale['gain']:.3g} × reward {scale['bias']:+.3g} an episode"] if scale != asdict(RewardScale()) else []
+    learned = [f"What the learner is paid: reward − β·KL, β {beta:.3g}"]
+    if scale != asdict(RewardScale()):
+        learned.append(f"the reward times {scale['gain']:.3g}, {scale['bias']:+.3g} at the end")
     if config.missing_eos_penalty:
-        changes.append(f"less {config.missing_eos_penalty:g} where the episode did not end itself")
-    learned = f"What the learner is paid: reward − β·KL with β = {beta:.3g}" + "".join(f"; {change}" for change in changes)
+        learned.append(f"{config.missing_eos_penalty:g} less where the episode did not end by a token of its own")
     notes = []
     if isinstance(algorithm, PPO):
         about = f"Better or worse than expected: GAE of the rewards with KL penalty, γ {c.gamma:g}, λ {c.gae_lambda:g}"
@@ -175,7 +176,7 @@ def described(
         notes.append("No values: REINFORCE has no critic.")
     return [
         Quantity("reward", "reward", "What the environment paid for this token; they add up to the return"),
-        Quantity("learned", "reward − β·KL", learned),
+        Quantity("learned", "reward − β·KL", "; ".join(learned)),
         Quantity("advantage", "advantage", about),
         *value,
         Quantity("kl", "KL", "log π − log π_ref of this token: above zero, training made it likelier", "nats"),
