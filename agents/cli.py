@@ -1,4 +1,4 @@
-"""The command `dyngen`: train, eval, generate."""
+"""The command `dyngen`: train, eval, inspect, generate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import gymnasium as gym
@@ -20,6 +21,8 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixe
 
 from agents.checkpoint import open_checkpoint
 from agents.evaluate import evaluate
+from agents.inspection import inspect_run
+from agents.inspection_page import write_page
 from agents.interrupt import StopRequest
 from agents.learner import AlgorithmConfig
 from agents.ppo import PPOConfig
@@ -92,6 +95,30 @@ class Eval:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Why did it write that? Play some episodes and make a page on which every token tells its numbers."""
+
+    run: Positional[str]
+    """A run's folder, its name in runs/, or "latest"."""
+    episodes: int = 8
+    """How many completions."""
+    seed: int = 0
+    """Of the choice of prompts and of the sampling."""
+    split: Literal["train", "tune", "eval"] = "eval"
+    """Which part of the prompts; those of "eval" were not trained on."""
+    prompt: tuple[str, ...] = ()
+    """Texts to begin with instead."""
+    out: str | None = None
+    """The page. None is inspection.html in the run's folder."""
+    device: str | None = None
+    """Where models run; None is the run's own device."""
+    json: bool = False
+    """Print the page's data as one JSON object to standard output, and all else to standard error."""
+    traceback: bool = False
+    """Show where an error came from."""
+
+
+@dataclass(frozen=True)
 class Generate:
     """Let a run's model complete prompts."""
 
@@ -130,6 +157,7 @@ class Dyngen:
     command: (
         Annotated[Train, subcommand("train")]
         | Annotated[Eval, subcommand("eval")]
+        | Annotated[Inspect, subcommand("inspect")]
         | Annotated[Generate, subcommand("generate")]
     )
 
@@ -148,6 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         match options:
             case Eval():
                 return _eval(options)
+            case Inspect():
+                return _inspect(options)
             case Generate():
                 return _generate(options)
             case TrainPPO() | TrainREINFORCE():
@@ -192,6 +222,19 @@ def _eval(options: Eval) -> int:
         print(json_format.dumps(evaluation))
     else:
         Console().print(evaluation_table(evaluation))
+    return 0
+
+
+def _inspect(options: Inspect) -> int:
+    run = find_run(options.run)
+    data = inspect_run(
+        run, options.episodes, options.seed, split=options.split, prompts=options.prompt, device=options.device
+    )
+    page = Path(options.out).expanduser() if options.out else run / "inspection.html"
+    write_page(data, page)
+    log.info("see %s", page)
+    if options.json:
+        print(json_format.dumps(data))
     return 0
 
 

@@ -101,12 +101,12 @@ def _play(
             last = torch.zeros(len(rows), device=tokens.device)
             if bootstrap is not None and bool(truncated[counted].any()):
                 last = bootstrap(final, (final >= 0).sum(1)) * truncated[counted]
+            talks = info.get("dialogue", [None] * env.num_envs)
             terms = {k: v[counted].float() for k, v in info["reward_terms"].items() if not k.startswith("_")}
             part = Trajectories(
                 final, chosen[counted], logprobs[counted], values[counted], rewards[counted], last, counted,
                 [prompts[r] for r in rows], [info["text"][r] for r in rows],
-                [info["finish_reason"][r] for r in rows],
-                [info["dialogue"][r] if "dialogue" in info else None for r in rows], terms,
+                [info["finish_reason"][r] for r in rows], terms, [talks[r] for r in rows],
             )  # fmt: skip
             finished.append((counted, part))
             left[counted] -= 1
@@ -150,8 +150,8 @@ def _join(parts: list[Trajectories], groups: Tensor) -> Trajectories:
         prompts=[prompt for part in parts for prompt in part.prompts],
         texts=[text for part in parts for text in part.texts],
         finish_reasons=[reason for part in parts for reason in part.finish_reasons],
-        dialogues=[dialogue for part in parts for dialogue in part.dialogues],
         reward_terms={k: torch.cat([p.reward_terms[k] for p in parts]) for k in parts[0].reward_terms},
+        dialogues=[dialogue for part in parts for dialogue in part.dialogues],
     )
 
 

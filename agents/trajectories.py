@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,8 +29,8 @@ class Trajectories:
     prompts: Sequence[str] = ()
     texts: Sequence[str] = ()  # the last completion of each episode
     finish_reasons: Sequence[str] = ()
-    dialogues: Sequence[list[dict] | None] = ()  # transcripts of more than one turn, see `infos.transcript`
     reward_terms: dict[str, Tensor] = field(default_factory=dict)  # by name: (N,) sums over the episode
+    dialogues: Sequence[list[dict[str, Any]] | None] = ()  # as `info["dialogue"]` has them; None where nobody answers
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -48,8 +49,8 @@ class Trajectories:
             prompts=[self.prompts[i] for i in index],
             texts=[self.texts[i] for i in index],
             finish_reasons=[self.finish_reasons[i] for i in index],
-            dialogues=[self.dialogues[i] for i in index],
             reward_terms={name: paid[rows] for name, paid in self.reward_terms.items()},
+            dialogues=[self.dialogues[i] for i in index],
         )
 
     @property

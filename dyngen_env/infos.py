@@ -63,14 +63,14 @@ class Ends:
         return self._spread(self.texts)
 
     def transcripts(self) -> np.ndarray:
-        """(B,) lists, None in rows that go on and where there was only one turn."""
-        return self._spread([d and (transcript(d) if len(d.completions) > 1 else None) for d in self.dialogues])
+        """(B,) lists, None in rows that go on and where nobody answers."""
+        return self._spread([d and transcript(d) for d in self.dialogues])
 
     def talked(self) -> np.ndarray:
         """(B,) bool: where there is a transcript."""
         talked = np.zeros(len(self.ended), dtype=bool)
         if len(self.dialogues):
-            talked[self.rows] = [d is not None and len(d.completions) > 1 for d in self.dialogues]
+            talked[self.rows] = [d is not None for d in self.dialogues]
         return talked
 
     def _spread(self, values: Sequence[Any]) -> np.ndarray:

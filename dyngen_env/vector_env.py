@@ -41,7 +41,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
     """Text generation as a batch of MDPs: the state is the tokens so far, an action is the next token.
 
     Observations are (B, L) int64 tokens padded with -1, actions (B,) tokens, rewards (B,) floats. At an episode's end
-    the info holds `finish_reason`, `text`, `reward_terms` and, after more than one turn, `dialogue`.
+    the info holds `finish_reason`, `text`, `reward_terms` and, where a user answers, `dialogue`.
 
     Args:
         num_envs: B, how many rows.
@@ -457,7 +457,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         """A frame for each row: text in mode "ansi", (H, W, 3) uint8 in "rgb_array"; "human" prints and gives None."""
         if self.render_mode is None or self._state is None:
             return None
-        return self._renderer.frames(self.render_mode, self._state, self._paid.sum(1))
+        return self._renderer.frames(self.render_mode, self._state, self._paid.sum(1), self._dialogues)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ def test_an_illegal_token_is_not_answered():
     env = talk(user=user, max_turns=3)
     *_, terminated, truncated, info = write(env, "hi", BOS)
     assert (terminated, truncated) == (True, False) and not user.asked
-    assert info["finish_reason"] == "illegal" and info["text"] == "hi" and "dialogue" not in info
+    assert info["finish_reason"] == "illegal" and info["text"] == "hi"
+    assert info["dialogue"] == [{"role": "user", "text": "A"}, {"role": "agent", "text": "hi"}]
     assert info["reward_terms"]["illegal"] == -1.0
 
 
@@ -97,7 +98,8 @@ def test_a_context_that_fills_up_within_a_turn():
 
 def test_one_turn_with_a_user_who_answers():
     *_, terminated, _, info = write(talk(), "hi", END)
-    assert terminated and info["finish_reason"] == "turns" and "dialogue" not in info
+    assert terminated and info["finish_reason"] == "turns"
+    assert [turn["text"] for turn in info["dialogue"]] == ["A", "hi", "ok"]
 
 
 def test_each_turn_is_paid_when_it_ends_and_the_terms_are_the_episodes():
