@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dyngen_env.rewards.clipping import Clip
+from dyngen_env.rewards.delay import delayed
 from dyngen_env.rewards.expression import parse_reward
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
 from dyngen_env.rewards.human_rating import HumanRating
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
+from dyngen_env.rewards.normalisation import Normalised
 from dyngen_env.rewards.rating import LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability
 from dyngen_env.rewards.repetition import Repetition
 from dyngen_env.rewards.reward import IllegalToken, Reward, Surroundings, TextReward, as_reward, pay_turns
 from dyngen_env.rewards.safety import Safety
 from dyngen_env.rewards.sentiment import Sentiment
+from dyngen_env.rewards.shaping import Shaping, shaped
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "fluency": Fluency,
@@ -34,6 +38,13 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "sentiment": Sentiment,
 }
 
+WRAPPERS: dict[str, Callable[..., Reward]] = {
+    "clip": Clip,
+    "delayed": delayed,
+    "normalised": Normalised,
+    "shaped": shaped,
+}
+
 
 def make_reward(reward: Any) -> Reward:
     """A reward from an expression in a string, a Reward, a function of text, or a number.
@@ -42,11 +53,13 @@ def make_reward(reward: Any) -> Reward:
         ValueError: the expression cannot be read; the message names the known rewards.
         TypeError: something else.
     """
-    return parse_reward(reward, REWARDS) if isinstance(reward, str) else as_reward(reward)
+    return parse_reward(reward, REWARDS, WRAPPERS) if isinstance(reward, str) else as_reward(reward)
 
 
 __all__ = [
     "REWARDS",
+    "WRAPPERS",
+    "Clip",
     "Fluency",
     "HumanRating",
     "IllegalToken",
@@ -55,15 +68,19 @@ __all__ = [
     "LeftHappy",
     "Length",
     "Matches",
+    "Normalised",
     "Rating",
     "Readability",
     "Repetition",
     "Reward",
     "Safety",
     "Sentiment",
+    "Shaping",
     "Surroundings",
     "TextReward",
     "as_reward",
+    "delayed",
     "make_reward",
     "pay_turns",
+    "shaped",
 ]
