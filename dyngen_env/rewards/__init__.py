@@ -21,6 +21,7 @@ from dyngen_env.rewards.reward import IllegalToken, Reward, Surroundings, TextRe
 from dyngen_env.rewards.safety import Safety
 from dyngen_env.rewards.sentiment import Sentiment
 from dyngen_env.rewards.shaping import Shaping, shaped
+from dyngen_env.rewards.similarity import Similarity, Topic
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "fluency": Fluency,
@@ -36,6 +37,8 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "repetition": Repetition,
     "safety": Safety,
     "sentiment": Sentiment,
+    "similarity": Similarity,
+    "topic": Topic,
 }
 
 WRAPPERS: dict[str, Callable[..., Reward]] = {
@@ -76,8 +79,10 @@ __all__ = [
     "Safety",
     "Sentiment",
     "Shaping",
+    "Similarity",
     "Surroundings",
     "TextReward",
+    "Topic",
     "as_reward",
     "delayed",
     "make_reward",
