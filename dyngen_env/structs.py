@@ -100,6 +100,7 @@ class Transition:
     completions: Sequence[str] = ()
     examples: Sequence[Example] = ()
     feedback: Sequence[Feedback] = ()
+    playing: Sequence[Example] = ()  # (B,) what each row plays, whether its turn ended or not
 
     @property
     def live(self) -> torch.Tensor:

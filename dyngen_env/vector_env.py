@@ -24,6 +24,7 @@ from dyngen_env.infos import Ends, LazySequence, array_infos, tensor_infos
 from dyngen_env.observations import Observer, row_of
 from dyngen_env.rendering import RENDER_MODES, Renderer
 from dyngen_env.rewards import IllegalToken, Reward, Surroundings, make_reward
+from dyngen_env.rewards.delay import is_due
 from dyngen_env.rewards.reward import payment, term_names
 from dyngen_env.rules import token_rules
 from dyngen_env.seeding import EpisodeSeeds
@@ -141,7 +142,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         self._source = ExampleSource(self.task, limit, max_context_tokens, self.device)
         self._rules, self._stop = token_rules(self.tokenizer, stop, max_new_tokens, self.device)
 
-        bound = make_reward(reward).bind(Surroundings(self.model, self.tokenizer, self.device))
+        self._surroundings = Surroundings(self.model, self.tokenizer, self.device)
+        bound = make_reward(reward).bind(self._surroundings)
         priced = any(isinstance(part, IllegalToken) for _, part in bound.terms())
         self.reward: Reward = bound if priced else bound - IllegalToken()
         self._terms = self.reward.terms()
@@ -162,6 +164,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         self._dialogues = _objects([None] * num_envs)  # Dialogue | None
         self._ended = np.zeros(num_envs, dtype=bool)  # rows that await a reset; replaced, never written to
         self._paid = torch.zeros(num_envs, len(self._terms), dtype=torch.float64, device=self.device)  # this episode
+        self._owed = self._paid  # earned in this episode, and withheld by `delayed`
 
     def _batch_spaces(self) -> None:
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -255,8 +258,10 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             spoken, rows, completions, self._dialogues[turns].tolist(), self._episode_seeds[turns]
         )
         examples = self._examples[turns].tolist()
-        transition = Transition(before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback)
-        rewards, paid = self._pay(transition)
+        transition = Transition(
+            before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback, self._examples
+        )
+        rewards, paid, owed = self._pay(transition)
         terminated, truncated, ended = self._ends(after, turns)
         infos: dict[str, Any] = {}
         if rows and ended.any():
@@ -268,7 +273,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             infos |= self._segments(spoken, forgot)
         episodes = self._episodes(due) if len(due) else None
 
-        self._ended, self._paid = ended, paid  # nothing has changed up to here
+        self._ended, self._paid, self._owed = ended, paid, owed  # nothing has changed up to here
         self._dialogues[turns] = _objects(dialogues)
         self._state = self._begin(after, due, episodes) if episodes else after
         observations = self._output(self._state)
@@ -303,17 +308,22 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
                 f"expected 0 <= token < {len(self.tokenizer)}"
             )
 
-    def _pay(self, transition: Transition) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) float64 rewards, zero on rows that were not live; and (B, K), each term's sum over the episode."""
+    def _pay(self, transition: Transition) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B,) float64 rewards, zero on rows that were not live; (B, K), each term's sum over the episode; and (B, K),
+        what it has earned and is to be paid later."""
         due = [k for k, (_, part) in enumerate(self._terms) if transition.rows or part.per_token]
         if not due:
-            return torch.zeros(self.num_envs, dtype=torch.float64, device=self.device), self._paid
+            return torch.zeros(self.num_envs, dtype=torch.float64, device=self.device), self._paid, self._owed
         amounts = torch.zeros_like(self._paid)
         for k in due:
             scale, part = self._terms[k]
             amounts[:, k] = scale * payment(part, transition)
         amounts = torch.where(transition.live.unsqueeze(1), amounts, 0.0)
-        return amounts.sum(1), self._paid + amounts
+        owed = self._owed
+        if any(part.held_until for _, part in self._terms):
+            earned, due_now = owed + amounts, is_due([part for _, part in self._terms], transition)
+            amounts, owed = torch.where(due_now, earned, 0.0), torch.where(due_now, 0.0, earned)
+        return amounts.sum(1), self._paid + amounts, owed
 
     def _ends(self, after: TokenState, turns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         """terminated and truncated (B,) bool of this step, and which rows ended, on the host; turns ended in (R,)."""
@@ -375,7 +385,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         self._episode_seeds[rows] = episodes.seeds
         self._examples[rows], self._dialogues[rows] = episodes.drawn.examples, _objects(episodes.dialogues)
         where = torch.from_numpy(rows).to(self.device)
-        self._paid = self._paid.index_fill(0, where, 0.0)
+        self._paid, self._owed = self._paid.index_fill(0, where, 0.0), self._owed.index_fill(0, where, 0.0)
         if state is None or len(rows) == self.num_envs:
             return mdp.initial(episodes.drawn.tokens, episodes.drawn.lengths)
         return mdp.restart(state, where, episodes.drawn.tokens, episodes.drawn.lengths)
@@ -432,7 +442,9 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         twin._episode_seeds = self._episode_seeds[rows].copy()
         twin._row_seeds = tuple(self._row_seeds[row] for row in rows)
         twin._ended = self._ended[rows].copy()
-        twin._paid = self._paid[rows].clone()
+        twin._paid, twin._owed = self._paid[rows].clone(), self._owed[rows].clone()
+        twin.reward = self.reward.bind(self._surroundings)
+        twin._terms = twin.reward.terms()
         if reseed is not None:
             twin._seed_rows(np.arange(len(rows)), reseed)
             twin._episode_seeds = np.arange(reseed, reseed + len(rows), dtype=np.uint64)

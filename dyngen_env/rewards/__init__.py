@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dyngen_env.rewards.clipping import Clip
+from dyngen_env.rewards.delay import delayed
 from dyngen_env.rewards.expression import parse_reward
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
 from dyngen_env.rewards.human_rating import HumanRating
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
+from dyngen_env.rewards.normalisation import Normalised
 from dyngen_env.rewards.rating import LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability
 from dyngen_env.rewards.repetition import Repetition
 from dyngen_env.rewards.reward import IllegalToken, Reward, Surroundings, TextReward, as_reward, pay_turns
 from dyngen_env.rewards.safety import Safety
 from dyngen_env.rewards.sentiment import Sentiment
+from dyngen_env.rewards.shaping import Shaping, shaped
+from dyngen_env.rewards.similarity import Similarity, Topic
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "fluency": Fluency,
@@ -32,6 +37,15 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "repetition": Repetition,
     "safety": Safety,
     "sentiment": Sentiment,
+    "similarity": Similarity,
+    "topic": Topic,
+}
+
+WRAPPERS: dict[str, Callable[..., Reward]] = {
+    "clip": Clip,
+    "delayed": delayed,
+    "normalised": Normalised,
+    "shaped": shaped,
 }
 
 
@@ -42,11 +56,13 @@ def make_reward(reward: Any) -> Reward:
         ValueError: the expression cannot be read; the message names the known rewards.
         TypeError: something else.
     """
-    return parse_reward(reward, REWARDS) if isinstance(reward, str) else as_reward(reward)
+    return parse_reward(reward, REWARDS, WRAPPERS) if isinstance(reward, str) else as_reward(reward)
 
 
 __all__ = [
     "REWARDS",
+    "WRAPPERS",
+    "Clip",
     "Fluency",
     "HumanRating",
     "IllegalToken",
@@ -55,15 +71,21 @@ __all__ = [
     "LeftHappy",
     "Length",
     "Matches",
+    "Normalised",
     "Rating",
     "Readability",
     "Repetition",
     "Reward",
     "Safety",
     "Sentiment",
+    "Shaping",
+    "Similarity",
     "Surroundings",
     "TextReward",
+    "Topic",
     "as_reward",
+    "delayed",
     "make_reward",
     "pay_turns",
+    "shaped",
 ]

@@ -31,17 +31,21 @@ class Reward:
     """Pays for transitions: `reward(transition) -> (B,) float tensor`.
 
     A subclass sets `name` and writes `__call__`. `per_token` says whether it pays while a turn goes on; if not, it is
-    only called on steps in which some turn ended.
+    only called on steps in which some turn ended. `held_until` ("turn", "episode") lets the env pay later (`delay.py`).
     """
 
     name: str = "reward"
     per_token: bool = False
+    held_until: str | None = None
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         raise NotImplementedError
 
     def bind(self, surroundings: Surroundings) -> Reward:
-        """The reward as this env uses it. Models are loaded at the first call, not here."""
+        """The reward as this env uses it. Models are loaded at the first call, not here.
+
+        A fork of the env binds the bound reward again: what it remembers must not be shared.
+        """
         return self
 
     def terms(self) -> list[tuple[float, Reward]]:
@@ -94,6 +98,8 @@ class Product(Reward):
     """The product of two rewards on each step; one term."""
 
     def __init__(self, left: Reward, right: Reward):
+        if any(part.held_until for side in (left, right) for _, part in side.terms()):
+            raise ValueError("a product with a delayed reward: delay last, as in delayed(length*sentiment)")
         self.left, self.right = left, right
         self.name = "*".join(f"({p.name})" if len(p.terms()) > 1 else p.name for p in (left, right))
         self.per_token = left.per_token and right.per_token

@@ -1,0 +1,105 @@
+"""Sentences as vectors: the mean hidden state of a language model, or any sentence encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from dyngen_env.assets.reviews import film_prompts
+from dyngen_env.lm.heads import hidden_states
+from dyngen_env.lm.loading import load_model, load_tokenizer
+from dyngen_env.tokenizer import adapted
+
+SENTENCE_TRANSFORMERS = "sentence-transformers/"  # names that begin so are models of that package
+ORDINARY = 64  # texts whose mean is the origin
+
+
+class Encoder(Protocol):
+    """What a sentence encoder does: `SentenceTransformer` of sentence-transformers is one."""
+
+    def encode(self, sentences: list[str]) -> Any:
+        """(N, D) floats, an array or a tensor: one vector for each of N sentences."""
+
+
+class MeanHiddenState:
+    """The mean over a text's tokens of a causal LM's last hidden states, less that of ordinary texts.
+
+    Without the subtraction all texts lie in one direction (Mu and Viswanath 2018, "All-but-the-top").
+
+    Args:
+        model: a name as for the env's `model=`; loaded at the first text.
+    """
+
+    def __init__(self, model: str, device: torch.device | str = "cpu"):
+        self.model, self.device = model, torch.device(device)
+
+    def encode(self, sentences: list[str]) -> np.ndarray:
+        """(N, D) float32."""
+        return self._means(sentences) - self._ordinary
+
+    @cached_property
+    def _ordinary(self) -> np.ndarray:
+        return self._means(list(film_prompts("train")[:ORDINARY])).mean(0)
+
+    @torch.no_grad()
+    def _means(self, sentences: list[str]) -> np.ndarray:
+        lm, tokenizer = load_model(self.model, device=self.device), adapted(load_tokenizer(self.model))
+        ids = [tokenizer.encode(text) or tokenizer.encode_prompt("") for text in sentences]
+        tokens = torch.full((len(ids), max(map(len, ids))), -1)
+        for row, own in enumerate(ids):
+            tokens[row, : len(own)] = torch.tensor(own)
+        tokens = tokens.to(self.device)
+        there = (tokens >= 0).unsqueeze(2)  # (N, T, 1)
+        return ((hidden_states(lm, tokens).float() * there).sum(1) / there.sum(1)).cpu().numpy()
+
+
+def as_encoder(encoder: Any, device: torch.device | str = "cpu") -> Encoder:
+    """An encoder from a name or an object.
+
+    Args:
+        encoder: the name of a language model ("reviews-lm", "smollm2", a folder, a hub id); a name that begins with
+            "sentence-transformers/", which needs that package; or an object with `encode(sentences) -> (N, D)`.
+
+    Raises:
+        TypeError: neither.
+        ImportError: the package sentence-transformers is not installed.
+    """
+    if isinstance(encoder, str):
+        return _named(encoder, str(device))
+    if not callable(getattr(encoder, "encode", None)):
+        raise TypeError(f"encoder={encoder!r}: expected a name, or an object with encode(sentences) -> (N, D) floats")
+    return encoder
+
+
+@lru_cache(maxsize=4)
+def _named(name: str, device: str) -> Encoder:
+    if not name.startswith(SENTENCE_TRANSFORMERS):
+        return MeanHiddenState(name, device)
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ImportError(f"encoder={name!r} needs a package: pip install sentence-transformers") from error
+    return SentenceTransformer(name, device=device)
+
+
+def cosines(encoder: Encoder, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
+    """(N, M) float64 in [-1, 1]: the cosine of each of N texts with each of M others; 0 where a vector is 0.
+
+    Raises:
+        ValueError: the encoder gives something else than a finite vector for each text.
+    """
+    both = [*texts, *others]
+    vectors = encoder.encode(both)
+    vectors = vectors.numpy(force=True) if isinstance(vectors, torch.Tensor) else np.asarray(vectors)
+    vectors = vectors.astype(np.float64)
+    if vectors.ndim != 2 or len(vectors) != len(both) or not np.isfinite(vectors).all():
+        raise ValueError(
+            f"encoder {type(encoder).__name__} gave shape {vectors.shape} for {len(both)} texts: "
+            f"expected ({len(both)}, D) finite floats"
+        )
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return np.clip(units[: len(texts)] @ units[len(texts) :].T, -1.0, 1.0)

@@ -1,0 +1,86 @@
+"""How near the completion's meaning is to something else: the prompt, a reference answer, a topic."""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+from typing import Any, Self
+
+import torch
+
+from dyngen_env.lm.encoder import as_encoder, cosines
+from dyngen_env.rewards.reward import Reward, Surroundings, pay_turns
+from dyngen_env.structs import Example, Transition
+
+SIDES = ("prompt", "reference")
+
+
+class Similarity(Reward):
+    """The cosine, in [-1, 1], of the turn's completion with the prompt or the reference answer; 0 for silence.
+
+    Args:
+        to: "prompt" or "reference".
+        encoder: see `lm.encoder.as_encoder`. None is the env's own language model, its hidden states averaged: nothing
+            to download, and a coarse judge. An encoder that was made for sentences is a better one.
+
+    Raises:
+        ValueError: another word; when the env is built, if there is no model; when paid, if there is no reference.
+    """
+
+    name = "similarity"
+
+    def __init__(self, to: str = "prompt", encoder: Any = None):
+        if to not in SIDES:
+            raise ValueError(f"similarity to {to!r}: expected one of {', '.join(map(repr, SIDES))}")
+        self.to, self.encoder = to, encoder
+
+    def bind(self, surroundings: Surroundings) -> Self:
+        encoder = surroundings.model if self.encoder is None else self.encoder
+        if encoder is None:
+            raise ValueError(
+                f"reward {self.name!r} needs an encoder: give the env model=..., or write encoder='reviews-lm'"
+            )
+        bound = copy.copy(self)
+        bound.encoder = as_encoder(encoder, surroundings.device)
+        return bound
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        said = [i for i, text in enumerate(transition.completions) if text.strip()]
+        values = [0.0] * len(transition.completions)
+        if said:
+            others = [self._others(transition.examples[i]) for i in said]
+            column = {text: k for k, text in enumerate(dict.fromkeys(chain.from_iterable(others)))}
+            found = cosines(as_encoder(self.encoder), [transition.completions[i] for i in said], list(column))
+            for i, row, own in zip(said, found, others, strict=True):
+                values[i] = float(max(row[column[text]] for text in own))
+        return pay_turns(transition, values)
+
+    def _others(self, example: Example) -> tuple[str, ...]:
+        """What the completion of an example is compared with: the nearest counts."""
+        other = getattr(example, self.to)
+        if other is None:
+            raise ValueError(
+                f"similarity to the reference: the example {example.prompt[:60]!r} has none; give prompts with "
+                'references, such as a .jsonl file with lines {"prompt": ..., "reference": ...}'
+            )
+        return (other,)
+
+
+class Topic(Similarity):
+    """The cosine, in [-1, 1], of the turn's completion with the nearest of some descriptions of a topic.
+
+    `topic('the actors and how they play', 'the cast')`. encoder: as for `Similarity`.
+
+    Raises:
+        ValueError: no description; when the env is built, if there is no model.
+    """
+
+    name = "topic"
+
+    def __init__(self, *descriptions: str, encoder: Any = None):
+        if not descriptions or not all(isinstance(d, str) and d.strip() for d in descriptions):
+            raise ValueError(f"topic needs descriptions, such as topic('the actors'); got {descriptions!r}")
+        self.descriptions, self.encoder = descriptions, encoder
+
+    def _others(self, example: Example) -> tuple[str, ...]:
+        return self.descriptions
