@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,12 @@ class Trajectories:
             finish_reasons=[self.finish_reasons[i] for i in index],
             reward_terms={name: paid[rows] for name, paid in self.reward_terms.items()},
         )
+
+    def to(self, device: torch.device | str) -> Trajectories:
+        """The same on another device."""
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {name: value.to(device) for name, value in named.items() if isinstance(value, Tensor)}
+        return replace(self, **moved, reward_terms={name: paid.to(device) for name, paid in self.reward_terms.items()})
 
     @property
     def lengths(self) -> Tensor:
