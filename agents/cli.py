@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("aborted; what was saved before is whole", style="bold red")
         return 130
-    except (ValueError, FileNotFoundError, FileExistsError, gym.error.Error) as error:
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError, gym.error.Error) as error:
         return _failed(error, options.traceback, WRONG_INPUT)
     except (FloatingPointError, OSError, ProcessFailed, torch.OutOfMemoryError) as error:
         return _failed(error, options.traceback, FAILED)

@@ -20,6 +20,7 @@ import torch
 
 from agents.checkpoint import Checkpoint, save_checkpoint
 from agents.environment import make_env
+from agents.lora import add_lora, load_lora
 from agents.policy import CausalLMPolicy, Reference
 from agents.ppo import PPO, PPOConfig
 from agents.processes import ALONE, Processes
@@ -88,9 +89,14 @@ class Learner:
         self.env = make_env(config, rows, "train", reward)
         self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
         device, dtype = self.env.device, getattr(torch, config.dtype)
-        reference = load_model(self.model, device=device, dtype=dtype)
-        source = str(checkpoint.folder) if checkpoint else self.model
+        source = str(checkpoint.folder) if checkpoint and not config.lora_rank else self.model
         lm = load_model(source, device=device, dtype=dtype, fresh=True)
+        if config.lora_rank:
+            add_lora(lm, config.lora_rank, config.seed)
+            if checkpoint:
+                load_lora(lm, checkpoint.folder)
+        # The base of a model with adapters is in it: no second copy is needed.
+        reference = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
         self.policy = CausalLMPolicy(lm, self.env.legal_tokens(), config.sampling)
         self.reference = Reference(reference, self.policy)
         self.algorithm = ALGORITHMS[self.name](

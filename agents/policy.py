@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from agents.lora import base_of
 from agents.processes import ALONE, Processes
 from dyngen_env.lm.engine import Engine
 from dyngen_env.lm.heads import hidden_states, lm_head
@@ -135,7 +136,8 @@ class Reference:
     """A frozen model under the policy's distribution: what the policy is held to.
 
     Args:
-        lm: the frozen model. policy: gives the legal tokens and the sampling.
+        lm: the frozen model; of one with adapters, which may be the policy's own, the base.
+        policy: gives the legal tokens and the sampling.
     """
 
     def __init__(self, lm: PreTrainedModel, policy: CausalLMPolicy):
@@ -145,4 +147,5 @@ class Reference:
         """(N, T) log-probs of the chosen tokens; zero elsewhere."""
         s = self.sampling
         warp = dict(legal=self.legal, temperature=s.temperature, top_k=s.top_k, top_p=s.top_p)
-        return completion_logprobs(self.lm, tokens, completion_mask, **warp)
+        with base_of(self.lm) as lm:
+            return completion_logprobs(lm, tokens, completion_mask, **warp)

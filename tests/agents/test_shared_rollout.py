@@ -11,7 +11,7 @@ import torch
 
 from agents.interrupt import Stopped
 from agents.policy import Actor, CausalLMPolicy
-from agents.processes import ALONE, ProcessFailed, Processes
+from agents.processes import ALONE, Processes, ProcessFailed
 from agents.shared_rollout import collect_together, repeated_examples
 from tests.agents.small import small_env, small_lm
 
