@@ -1,6 +1,7 @@
 """A run's folder as a checkpoint: a Hugging Face model that `from_pretrained` loads, and what is needed to go on.
 
     config.json, model.safetensors, tokenizer files   the policy's language model
+    adapter/                                          its low-rank adapters, if it learns by them (see `agents.lora`)
     training.safetensors                              value head and optimizer
     run.json                                          settings, progress, size and SHA-256 of the files above
 
@@ -29,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from agents.lora import save_lm
 from dyngen_env.lm.quiet import quiet
 
 FORMAT = 1  # of run.json and training.safetensors
@@ -74,7 +76,7 @@ def save_checkpoint(
         shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
         new.mkdir(parents=True)
         with quiet():
-            lm.save_pretrained(new)
+            save_lm(lm, new)
             tokenizer.save_pretrained(new)
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, new / TRAINING)
         files = {str(path.relative_to(new)): _fingerprint(path) for path in _files(new)}

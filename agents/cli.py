@@ -26,6 +26,7 @@ from agents.inspection_page import write_page
 from agents.interrupt import StopRequest
 from agents.learner import AlgorithmConfig
 from agents.ppo import PPOConfig
+from agents.processes import ProcessFailed, launched
 from agents.progress import console
 from agents.reinforce import REINFORCEConfig
 from agents.report import evaluation_table, samples_table
@@ -186,15 +187,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("aborted; what was saved before is whole", style="bold red")
         return 130
-    except (ValueError, FileNotFoundError, FileExistsError, gym.error.Error) as error:
+    except (ValueError, FileNotFoundError, FileExistsError, ImportError, gym.error.Error) as error:
         return _failed(error, options.traceback, WRONG_INPUT)
-    except (FloatingPointError, OSError, torch.OutOfMemoryError) as error:
+    except (FloatingPointError, OSError, ProcessFailed, torch.OutOfMemoryError) as error:
         return _failed(error, options.traceback, FAILED)
 
 
 def _train(options: _TrainAny, algorithm: AlgorithmConfig) -> int:
-    stop = StopRequest()
+    stop, processes = StopRequest(), launched()
+    if not processes.first:
+        logging.getLogger("agents").setLevel(logging.ERROR)  # the first process speaks for all
     run = train(options.training, algorithm, stop=stop)
+    processes.leave()
+    if not processes.first:
+        return 0 if stop.signal is None else 128 + stop.signal
     shown = console if options.json else Console()
     shown.print(samples_table((run / SAMPLES).read_text(encoding="utf-8")))
     record = open_checkpoint(run, training=False).record

@@ -8,18 +8,26 @@ import torch
 from torch import Tensor
 
 from agents.policy import CausalLMPolicy
+from agents.processes import ALONE, Processes
 from agents.trajectories import Trajectories, by_length
 from dyngen_env.lm.heads import hidden_states
 
 
 @torch.no_grad()
-def batched(function: Callable[[Tensor, Tensor], Tensor], batch: Trajectories, max_tokens: int) -> Tensor:
-    """function(tokens (n, t), completion_mask (n, t)) -> (n, t), over all episodes: (N, L), zero in the padding."""
+def batched(
+    function: Callable[[Tensor, Tensor], Tensor], batch: Trajectories, max_tokens: int, processes: Processes = ALONE
+) -> Tensor:
+    """function(tokens (n, t), completion_mask (n, t)) -> (n, t), over all episodes: (N, L), zero in the padding.
+
+    The `processes` share the work, and each gets all of the result.
+    """
     out = torch.zeros(batch.tokens.shape, device=batch.tokens.device)
     lengths = batch.lengths
-    for piece in by_length(torch.arange(len(batch), device=lengths.device), lengths, max_tokens):
+    rows = processes.share(torch.arange(len(batch), device=lengths.device))
+    for piece in by_length(rows, lengths, max_tokens):
         width = int(lengths[piece].max())
         out[piece, :width] = function(batch.tokens[piece, :width], batch.completion_mask[piece, :width])
+    processes.add([out])  # zero where another process filled it in
     return out
 
 

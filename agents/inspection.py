@@ -107,9 +107,9 @@ def inspect_run(
         episodes,
         seed=seed,
         examples=[example for example in chosen for _ in range(group_size)],
-        group_size=group_size,
         bootstrap=algorithm.bootstrap,
     )
+    batch = replace(batch, groups=torch.arange(episodes, device=env.device) // group_size)
     rewards = scaled_rewards(batch, RewardScale(**record["reward_scale"]), config.missing_eos_penalty)
     numbers = token_numbers(algorithm, batch, rewards)
     quantities, notes = described(algorithm, config, record["reward_scale"])
@@ -156,7 +156,8 @@ def described(
     algorithm: PPO | REINFORCE, config: TrainConfig, scale: dict[str, float]
 ) -> tuple[list[Quantity], list[str]]:
     """The quantities that can be shown of an algorithm's run, and what a reader should know about them."""
-    c, beta = algorithm.config, algorithm.kl_control.coef
+    c: Any = algorithm.config
+    beta = algorithm.kl_control.coef
     learned = [f"What the learner is paid: reward − β·KL, β {beta:.3g}"]
     if scale != asdict(RewardScale()):
         learned.append(f"the reward times {scale['gain']:.3g}, {scale['bias']:+.3g} at the end")

@@ -13,6 +13,10 @@ log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Stopped(Exception):
+    """Leaves a rollout in the middle; nothing that a checkpoint holds has changed in it."""
+
+
 class StopRequest:
     """Within `with StopRequest() as stop:` the first SIGINT or SIGTERM sets `stop.signal`, and the next acts as usual.
 

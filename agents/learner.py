@@ -20,11 +20,13 @@ import torch
 
 from agents.checkpoint import Checkpoint, save_checkpoint
 from agents.environment import make_env
+from agents.lora import add_lora, load_lora
 from agents.policy import CausalLMPolicy, Reference
 from agents.ppo import PPO, PPOConfig
+from agents.processes import ALONE, Processes
 from agents.reinforce import REINFORCE, REINFORCEConfig
 from agents.reward_scale import RewardScale, scaled_rewards, standardising
-from agents.rollout import collect
+from agents.shared_rollout import collect_together
 from agents.train_config import TrainConfig
 from agents.trajectories import Trajectories
 from dyngen_env.lm.loading import load_model, load_tokenizer
@@ -53,6 +55,7 @@ class Learner:
         config, algorithm_config: the settings.
         reward: a reward from Python, used instead of `config.reward`.
         checkpoint: where to go on; None begins with the configured model.
+        processes: share the rows of a rollout and the work of an update. The settings' numbers are those of all.
 
     Raises:
         ValueError: settings that cannot work.
@@ -64,8 +67,9 @@ class Learner:
         algorithm_config: AlgorithmConfig,
         reward: CustomReward = None,
         checkpoint: Checkpoint | None = None,
+        processes: Processes = ALONE,
     ):
-        self.config, self.algorithm_config = config, algorithm_config
+        self.config, self.algorithm_config, self.processes = config, algorithm_config, processes
         self.name = algorithm_name(algorithm_config)
         # Only some algorithms compare episodes of one prompt.
         self.group_size = getattr(algorithm_config, "group_size", 1)
@@ -74,13 +78,25 @@ class Learner:
                 f"episodes={config.episodes} is no multiple of group_size={self.group_size}: every prompt is played "
                 "group_size times"
             )
+        for name in ("episodes", "num_envs") if config.num_envs < config.episodes else ("episodes",):
+            if getattr(config, name) % processes.count:
+                raise ValueError(
+                    f"{name}={getattr(config, name)} cannot be split over {processes.count} processes: choose a "
+                    f"multiple of {processes.count} (it is the number of all processes together)"
+                )
         self.custom_reward = name_of(reward)
-        self.env = make_env(config, min(config.num_envs, config.episodes), "train", reward)
+        rows = min(config.num_envs, config.episodes) // processes.count
+        self.env = make_env(config, rows, "train", reward)
         self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
         device, dtype = self.env.device, getattr(torch, config.dtype)
-        reference = load_model(self.model, device=device, dtype=dtype)
-        source = str(checkpoint.folder) if checkpoint else self.model
+        source = str(checkpoint.folder) if checkpoint and not config.lora_rank else self.model
         lm = load_model(source, device=device, dtype=dtype, fresh=True)
+        if config.lora_rank:
+            add_lora(lm, config.lora_rank, config.seed)
+            if checkpoint:
+                load_lora(lm, checkpoint.folder)
+        # The base of a model with adapters is in it: no second copy is needed.
+        reference = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
         self.policy = CausalLMPolicy(lm, self.env.legal_tokens(), config.sampling)
         self.reference = Reference(reference, self.policy)
         self.algorithm = ALGORITHMS[self.name](
@@ -90,19 +106,23 @@ class Learner:
             total_updates=config.updates,
             episodes=config.episodes,
             seed=config.seed,
+            processes=processes,
         )
         self.iteration, self.seconds, self.reward_scale = 0, 0.0, RewardScale()
         if checkpoint is not None:
             self._restore(checkpoint)
         elif config.normalise_reward:
-            self.reward_scale = standardising(self._play("scale", EPISODES_TO_SCALE_BY).episode_returns)
+            count = -(-EPISODES_TO_SCALE_BY // processes.count) * processes.count  # as many for each
+            self.reward_scale = standardising(self._play("scale", count).episode_returns)
 
     def play(self, on_token: Callable[[int], None] | None = None) -> Trajectories:
-        """The episodes of the next update. Changes nothing that a checkpoint holds.
+        """The episodes of the next update, of all processes. Changes nothing that a checkpoint holds.
 
         Raises:
+            Stopped: `on_token` raised it, here or in another process.
             FloatingPointError: the policy's log-probs are not finite, so its weights are of no use.
             ValueError: the env got a reward that is not a finite number.
+            ProcessFailed: another process has failed.
         """
         batch = self._play("play", self.config.episodes, on_token)
         if not batch.logprobs.isfinite().all():
@@ -156,14 +176,16 @@ class Learner:
         save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), head | optimizer, record)
 
     def _play(self, purpose: str, episodes: int, on_token: Callable[[int], None] | None = None) -> Trajectories:
-        return collect(
+        return collect_together(
             self.env,
-            self.algorithm.actor(self._seed(f"{purpose}: actor")),
+            self.algorithm.actor,
             episodes,
             seed=self._seed(f"{purpose}: env"),
+            actor_seed=self._seed(f"{purpose}: actor"),
             group_size=self.group_size if purpose == "play" else 1,
             bootstrap=self.algorithm.bootstrap,
             on_token=on_token,
+            processes=self.processes,
         )
 
     def _seed(self, stream: str) -> int:

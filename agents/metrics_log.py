@@ -47,6 +47,22 @@ class MetricsLog:
         self._board.flush()
 
 
+class Unlogged:
+    """The log of a process that writes nothing."""
+
+    def __enter__(self) -> Unlogged:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def write(self, metrics: dict[str, Any]) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The logged updates, in order. A last line that was cut short is left out."""
     path = run / METRICS

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.processes import ALONE, Processes
+
 
 class PolicyOptimizer:
     """AdamW with eps 1e-5 (Huang et al. 2023); the rate warms up, then falls linearly to zero.
@@ -18,6 +20,7 @@ class PolicyOptimizer:
         total_steps: gradient steps of the whole run; the rate reaches zero after the last. 0 keeps it constant.
         warmup_steps: over which the rate rises linearly.
         max_grad_norm: the global norm to which gradients are clipped.
+        processes: each has a part of the gradient; their sum is applied by all.
     """
 
     def __init__(
@@ -27,10 +30,11 @@ class PolicyOptimizer:
         total_steps: int = 0,
         warmup_steps: int = 0,
         max_grad_norm: float = 1.0,
+        processes: Processes = ALONE,
     ):
         self.parameters = [p for p in parameters if p.requires_grad]
         self.learning_rate, self.total_steps, self.warmup_steps = learning_rate, total_steps, warmup_steps
-        self.max_grad_norm = max_grad_norm
+        self.max_grad_norm, self.processes = max_grad_norm, processes
         self.steps = 0
         self.adam = torch.optim.AdamW(self.parameters, lr=learning_rate, eps=1e-5, weight_decay=0.0)
 
@@ -46,6 +50,7 @@ class PolicyOptimizer:
         Raises:
             FloatingPointError: the gradients are not finite; no weight was changed.
         """
+        self.processes.add_gradients(self.parameters)
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
         if not norm < float("inf"):  # NaN compares false
             self.adam.zero_grad(set_to_none=True)

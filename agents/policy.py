@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from agents.lora import base_of
+from agents.processes import ALONE, Processes
 from dyngen_env.lm.engine import Engine
 from dyngen_env.lm.heads import hidden_states, lm_head
 from dyngen_env.lm.logprobs import completion_logprobs, logprobs_and_entropy, warp_logits
@@ -113,16 +115,19 @@ class CausalLMPolicy(nn.Module):
 
 
 class Actor:
-    """The policy at work in a rollout: `actor(tokens, lengths)`; sampling repeats for equal seed, batch and device."""
+    """The policy at work in a rollout: `actor(tokens, lengths)`; sampling repeats for equal seed, batch and device.
 
-    def __init__(self, policy: CausalLMPolicy, seed: int, deterministic: bool = False):
-        self.policy, self.seed, self.deterministic = policy, seed, deterministic
+    Of the `processes` that share a batch, each samples as one process would in every P-th row of it.
+    """
+
+    def __init__(self, policy: CausalLMPolicy, seed: int, deterministic: bool = False, processes: Processes = ALONE):
+        self.policy, self.seed, self.deterministic, self.processes = policy, seed, deterministic, processes
         self.step = 0
 
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Action:
         if self.deterministic:
             return self.policy.act(tokens, lengths, None)
-        rows = torch.arange(len(tokens), device=tokens.device)
+        rows = torch.arange(len(tokens), device=tokens.device) * self.processes.count + self.processes.rank
         uniform = uniforms(self.seed, rows, torch.full_like(rows, self.step))
         self.step += 1
         return self.policy.act(tokens, lengths, uniform)
@@ -132,7 +137,8 @@ class Reference:
     """A frozen model under the policy's distribution: what the policy is held to.
 
     Args:
-        lm: the frozen model. policy: gives the legal tokens and the sampling.
+        lm: the frozen model; of one with adapters, which may be the policy's own, the base.
+        policy: gives the legal tokens and the sampling.
     """
 
     def __init__(self, lm: PreTrainedModel, policy: CausalLMPolicy):
@@ -142,4 +148,5 @@ class Reference:
         """(N, T) log-probs of the chosen tokens; zero elsewhere."""
         s = self.sampling
         warp = dict(legal=self.legal, temperature=s.temperature, top_k=s.top_k, top_p=s.top_p)
-        return completion_logprobs(self.lm, tokens, completion_mask, **warp)
+        with base_of(self.lm) as lm:
+            return completion_logprobs(lm, tokens, completion_mask, **warp)

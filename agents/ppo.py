@@ -12,6 +12,7 @@ from agents.kl_control import kl_controller, kl_penalised_rewards
 from agents.losses import approx_kl, clip_fraction, clipped_surrogate, clipped_value_loss, masked_sum_over
 from agents.optimizer import PolicyOptimizer
 from agents.policy import Actor, CausalLMPolicy, Reference
+from agents.processes import ALONE, Processes
 from agents.returns import gae, masked_mean, masked_whiten
 from agents.trajectories import Trajectories, by_length, minibatches
 
@@ -65,6 +66,7 @@ class PPO:
         total_updates: calls of `update` in the whole run, for annealing; 0 does not anneal.
         episodes: episodes of one update, for annealing.
         seed: of the minibatch permutations.
+        processes: share the work of an update; each is given the whole batch.
     """
 
     Config = PPOConfig
@@ -78,17 +80,20 @@ class PPO:
         total_updates: int = 0,
         episodes: int = 0,
         seed: int = 0,
+        processes: Processes = ALONE,
     ):
         self.policy, self.reference, self.config = policy, reference, config or PPOConfig()
         c = self.config
         self.kl_control = kl_controller(c.kl_coef, c.kl_target, c.kl_horizon, episodes)
         steps = total_updates * c.epochs * -(-episodes // c.minibatch_size)
-        self.optimizer = PolicyOptimizer(policy.parameters(), c.learning_rate, steps, c.warmup_steps, c.max_grad_norm)
-        self.seed, self.updates = seed, 0
+        self.optimizer = PolicyOptimizer(
+            policy.parameters(), c.learning_rate, steps, c.warmup_steps, c.max_grad_norm, processes
+        )
+        self.seed, self.processes, self.updates = seed, processes, 0
 
     def actor(self, seed: int) -> Actor:
         """The behaviour policy of one rollout."""
-        return Actor(self.policy, seed)
+        return Actor(self.policy, seed, processes=self.processes)
 
     def bootstrap(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """V (R,) of states (tokens (R, L), lengths (R,)), for truncated episodes."""
@@ -104,7 +109,7 @@ class PPO:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
         c, mask = self.config, batch.completion_mask
-        ref_logprobs = batched(self.reference.logprobs, batch, c.max_tokens)
+        ref_logprobs = batched(self.reference.logprobs, batch, c.max_tokens, self.processes)
         kl = ((batch.logprobs - ref_logprobs) * mask).sum(1)  # (N,) nats per episode
         rewards = kl_penalised_rewards(batch.rewards, batch.logprobs, ref_logprobs, mask, self.kl_control.coef)
         advantages, returns = gae(rewards, batch.values, batch.bootstrap, mask, c.gamma, c.gae_lambda)
@@ -119,7 +124,7 @@ class PPO:
             for rows in minibatches(len(batch), c.minibatch_size, generator):
                 rows = rows.to(mask.device)
                 total = int(mask[rows].sum())
-                for piece in by_length(rows, lengths, c.max_tokens):
+                for piece in by_length(self.processes.share(rows), lengths, c.max_tokens):
                     width = int(lengths[piece].max())
                     chosen, old_logprobs, old_values, gains, targets = (
                         x[piece, :width] for x in (mask, batch.logprobs, batch.values, advantages, returns)
@@ -140,7 +145,7 @@ class PPO:
                 norms.append(self.optimizer.step())
         tokens = int(mask.sum()) * c.epochs
         self.updates += 1
-        metrics = {name: value / tokens for name, value in sums.items()}
+        metrics = {name: value / tokens for name, value in self.processes.total(sums).items()}
         metrics |= {
             "kl": float(kl.mean()),
             "kl_per_token": float(kl.sum() / mask.sum()),

@@ -36,9 +36,30 @@ class TrainingProgress(Protocol):
         """An update has finished."""
 
 
-def training_progress(done: int, total: int) -> TrainingProgress:
+def training_progress(done: int, total: int, shown: bool = True) -> TrainingProgress:
     """The progress of `total` updates, `done` of which are there already."""
+    if not shown:
+        return Unseen()
     return TerminalBar(done, total) if console.is_terminal else LogLines(total)
+
+
+class Unseen:
+    """Shows nothing."""
+
+    def __enter__(self) -> Unseen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def phase(self, name: str) -> None:
+        pass
+
+    def tokens(self, count: int) -> None:
+        pass
+
+    def update(self, metrics: dict[str, Any], seconds_left: float) -> None:
+        pass
 
 
 class TerminalBar:
@@ -87,23 +108,11 @@ class _TwoLines(Progress):
         yield Text("  " + self.numbers, no_wrap=True, overflow="ellipsis")
 
 
-class LogLines:
+class LogLines(Unseen):
     """The same numbers as log messages: the first and the last update, and one every 15 seconds."""
 
     def __init__(self, total: int):
         self._total, self._last = total, 0.0
-
-    def __enter__(self) -> LogLines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def phase(self, name: str) -> None:
-        pass
-
-    def tokens(self, count: int) -> None:
-        pass
 
     def update(self, metrics: dict[str, Any], seconds_left: float) -> None:
         now = time.monotonic()

@@ -13,6 +13,7 @@ from agents.kl_control import kl_controller, kl_penalised_rewards
 from agents.losses import masked_sum_over, policy_gradient_loss
 from agents.optimizer import PolicyOptimizer
 from agents.policy import Actor, CausalLMPolicy, Reference
+from agents.processes import ALONE, Processes
 from agents.returns import batch_baseline, rebn, returns_to_go, rloo_baseline
 from agents.trajectories import Trajectories, by_length, minibatches
 
@@ -70,6 +71,7 @@ class REINFORCE:
         total_updates: int = 0,
         episodes: int = 0,
         seed: int = 0,
+        processes: Processes = ALONE,
     ):
         self.policy, self.reference, self.config = policy, reference, config or REINFORCEConfig()
         c = self.config
@@ -77,13 +79,13 @@ class REINFORCE:
         steps = total_updates * -(-episodes // (c.minibatch_size or max(1, episodes)))
         # The value head takes no part: REINFORCE has no critic.
         self.optimizer = PolicyOptimizer(
-            policy.lm.parameters(), c.learning_rate, steps, c.warmup_steps, c.max_grad_norm
+            policy.lm.parameters(), c.learning_rate, steps, c.warmup_steps, c.max_grad_norm, processes
         )
-        self.seed, self.updates = seed, 0
+        self.seed, self.processes, self.updates = seed, processes, 0
 
     def actor(self, seed: int) -> Actor:
         """The behaviour policy of one rollout."""
-        return Actor(self.policy, seed)
+        return Actor(self.policy, seed, processes=self.processes)
 
     def bootstrap(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """No critic: what follows a truncation counts as nothing."""
@@ -118,7 +120,7 @@ class REINFORCE:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
         c, mask = self.config, batch.completion_mask
-        ref_logprobs = batched(self.reference.logprobs, batch, c.max_tokens)
+        ref_logprobs = batched(self.reference.logprobs, batch, c.max_tokens, self.processes)
         kl = ((batch.logprobs - ref_logprobs) * mask).sum(1)  # (N,) nats per episode
         rewards = kl_penalised_rewards(batch.rewards, batch.logprobs, ref_logprobs, mask, self.kl_control.coef)
         advantages = self.advantages(rewards, batch)
@@ -130,7 +132,7 @@ class REINFORCE:
         for rows in minibatches(len(batch), c.minibatch_size or len(batch), generator):
             rows = rows.to(mask.device)
             total = int(mask[rows].sum())
-            for piece in by_length(rows, lengths, c.max_tokens):
+            for piece in by_length(self.processes.share(rows), lengths, c.max_tokens):
                 width = int(lengths[piece].max())
                 chosen = mask[piece, :width]
                 new = self.policy.evaluate(batch.tokens[piece, :width], chosen, c.ent_coef != 0)
@@ -143,7 +145,7 @@ class REINFORCE:
             norms.append(self.optimizer.step())
         tokens = int(mask.sum())
         self.updates += 1
-        metrics = {name: value / tokens for name, value in sums.items()}
+        metrics = {name: value / tokens for name, value in self.processes.total(sums).items()}
         metrics |= {
             "kl": float(kl.mean()),
             "kl_per_token": float(kl.sum() / tokens),

@@ -5,7 +5,8 @@ Which row plays how many episodes is fixed beforehand. Taking the first episodes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from gymnasium.vector import AutoresetMode
@@ -24,8 +25,7 @@ def collect(
     actor: Act,
     episodes: int,
     *,
-    seed: int | None = None,
-    group_size: int = 1,
+    seed: int | Sequence[int] | None = None,
     examples: list[Example] | None = None,
     bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
     on_token: Callable[[int], None] | None = None,
@@ -35,9 +35,8 @@ def collect(
     Args:
         env: `output="torch"`, `autoreset_mode="same_step"`, tokens as observations.
         actor: (tokens (B, L), lengths (B,)) -> Action.
-        episodes: how many; row i plays its fixed share of them. A multiple of `group_size`.
-        seed: reseeds the env's rows; None goes on.
-        group_size: G > 1 plays each example G times, in adjacent episodes that share a number in `groups`.
+        episodes: how many; row i plays its fixed share of them.
+        seed: reseeds the env's rows, by one int or one for each row; None goes on.
         examples: play these, one an episode, instead of drawing.
         bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of truncated episodes; None means 0.
         on_token: told after each step how many tokens were chosen for episodes that count.
@@ -45,39 +44,36 @@ def collect(
     Raises:
         ValueError: the env is set up otherwise, or the numbers do not divide.
     """
-    _check(env, episodes, group_size, examples)
-    if examples is None and group_size > 1:
-        examples = _repeated_examples(env, episodes // group_size, group_size, seed)
-        seed = None
+    _check(env, episodes, examples)
     if examples is None:
-        parts = [_play(env, actor, _quota(episodes, env.num_envs), seed, {}, bootstrap, on_token)]
+        parts = [_play(env, actor, quota(episodes, env.num_envs), seed, {}, bootstrap, on_token)]
     else:
         parts = []
         for start in range(0, episodes, env.num_envs):
             chosen = examples[start : start + env.num_envs]
             idle = env.num_envs - len(chosen)
-            quota = torch.tensor([1] * len(chosen) + [0] * idle)
+            ones = torch.tensor([1] * len(chosen) + [0] * idle)
             options = {"prompt": chosen + [chosen[-1]] * idle}
-            parts.append(_play(env, actor, quota, seed, options, bootstrap, on_token))
+            parts.append(_play(env, actor, ones, seed, options, bootstrap, on_token))
             seed = None
-    return _join(parts, torch.arange(episodes, device=env.device) // group_size)
+    return replace(join(parts), groups=torch.arange(episodes, device=env.device))
 
 
 def _play(
     env: TextGenVectorEnv,
     actor: Act,
-    quota: Tensor,
-    seed: int | None,
+    shares: Tensor,
+    seed: int | Sequence[int] | None,
     options: dict,
     bootstrap: Callable[[Tensor, Tensor], Tensor] | None,
     on_token: Callable[[int], None] | None,
 ) -> Trajectories:
-    """Row i plays quota[i] episodes. Rows that have played theirs go on unheeded, which keeps the batch's shape."""
+    """Row i plays shares[i] episodes. Rows that have played theirs go on unheeded, which keeps the batch's shape."""
     tokens, _ = env.reset(seed=seed, options=options)
     prompts = [example.prompt for example in env.examples]
     logprobs, values, rewards = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(3))
     chosen = torch.zeros_like(tokens, dtype=torch.bool)
-    left = quota.to(tokens.device)
+    left = shares.to(tokens.device)
     active = int((left > 0).sum())
     finished: list[tuple[Tensor, Trajectories]] = []
     while active:
@@ -117,25 +113,17 @@ def _play(
             prompts[row] = env.examples[row].prompt
     # By row, and in a row by time: the order does not depend on which episode was short.
     rows_of = torch.cat([rows for rows, _ in finished])
-    return _join([part for _, part in finished], rows_of).take(rows_of.argsort(stable=True))
+    return join([part for _, part in finished]).take(rows_of.argsort(stable=True))
 
 
-def _quota(episodes: int, rows: int) -> Tensor:
+def quota(episodes: int, rows: int) -> Tensor:
     """(B,) int64: how many of the episodes each row plays."""
     return torch.tensor([episodes // rows + (row < episodes % rows) for row in range(rows)])
 
 
-def _repeated_examples(env: TextGenVectorEnv, count: int, group_size: int, seed: int | None) -> list[Example]:
-    """`count` examples drawn by the env, each `group_size` times in a row."""
-    drawn: list[Example] = []
-    while len(drawn) < count:
-        env.reset(seed=seed)
-        seed = None
-        drawn.extend(env.examples)
-    return [example for example in drawn[:count] for _ in range(group_size)]
+def join(parts: list[Trajectories]) -> Trajectories:
+    """The episodes of all parts, one part after the other."""
 
-
-def _join(parts: list[Trajectories], groups: Tensor) -> Trajectories:
     def cat(tensor: Callable[[Trajectories], Tensor]) -> Tensor:
         return torch.cat([tensor(part) for part in parts])
 
@@ -146,7 +134,7 @@ def _join(parts: list[Trajectories], groups: Tensor) -> Trajectories:
         values=cat(lambda t: t.values),
         rewards=cat(lambda t: t.rewards),
         bootstrap=cat(lambda t: t.bootstrap),
-        groups=groups,
+        groups=cat(lambda t: t.groups),
         prompts=[prompt for part in parts for prompt in part.prompts],
         texts=[text for part in parts for text in part.texts],
         finish_reasons=[reason for part in parts for reason in part.finish_reasons],
@@ -155,7 +143,7 @@ def _join(parts: list[Trajectories], groups: Tensor) -> Trajectories:
     )
 
 
-def _check(env: TextGenVectorEnv, episodes: int, group_size: int, examples: list[Example] | None) -> None:
+def _check(env: TextGenVectorEnv, episodes: int, examples: list[Example] | None) -> None:
     if env.output != "torch" or env.autoreset_mode != AutoresetMode.SAME_STEP:
         raise ValueError(
             'collect needs an env with output="torch" and autoreset_mode="same_step", got '
@@ -166,7 +154,7 @@ def _check(env: TextGenVectorEnv, episodes: int, group_size: int, examples: list
             'collect keeps whole episodes as token rows, and context_overflow="drop_oldest" takes tokens out of them: '
             'train with context_overflow="end" and a larger max_context_tokens'
         )
-    if episodes < 1 or group_size < 1 or episodes % group_size:
-        raise ValueError(f"episodes={episodes} must be a positive multiple of group_size={group_size}")
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes} must be positive")
     if examples is not None and len(examples) != episodes:
         raise ValueError(f"{len(examples)} examples for {episodes} episodes: give one each")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agents.environment import draw_examples, make_env
 from agents.learner import CustomReward
+from agents.lora import base_of
 from agents.policy import Actor, CausalLMPolicy, Reference
 from agents.rollout import collect
 from agents.train_config import TrainConfig
@@ -21,11 +22,13 @@ def write_samples(
     """Write samples.md: completions of prompts that were not trained on, by both models with equal uniforms."""
     env = make_env(config, COUNT, "eval", reward)
     examples = draw_examples(env, COUNT, config.seed)
-    before = CausalLMPolicy(reference.lm, reference.legal, reference.sampling)
-    texts = [
-        written(collect(env, Actor(actor, config.seed), COUNT, examples=examples, seed=config.seed))
-        for actor in (before, policy)
-    ]
+
+    def written_by(actor: CausalLMPolicy) -> list[str]:
+        return written(collect(env, Actor(actor, config.seed), COUNT, examples=examples, seed=config.seed))
+
+    with base_of(reference.lm) as lm:
+        before = written_by(CausalLMPolicy(lm, reference.legal, reference.sampling))
+    texts = before, written_by(policy)
     table = samples_table([example.prompt for example in examples], *texts)
     (run / SAMPLES).write_text(table, encoding="utf-8")
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from agents.checkpoint import Checkpoint, open_checkpoint
-from agents.interrupt import StopRequest
+from agents.interrupt import Stopped, StopRequest
 from agents.learner import ALGORITHMS, AlgorithmConfig, CustomReward, Learner, algorithm_name
 from agents.learning_curve import draw_learning_curve
-from agents.metrics_log import MetricsLog, read_metrics
+from agents.metrics_log import MetricsLog, Unlogged, read_metrics
 from agents.ppo import PPOConfig
+from agents.processes import launched
 from agents.progress import TrainingProgress, training_progress
 from agents.run_folder import find_run, mark_latest, new_run_folder
 from agents.samples import write_samples
@@ -31,10 +32,6 @@ __all__ = ["TrainConfig", "train"]
 log = logging.getLogger(__name__)
 
 
-class _Stopped(Exception):
-    """Leaves a rollout in the middle; nothing that a checkpoint holds has changed in it."""
-
-
 def train(
     config: TrainConfig,
     algorithm: AlgorithmConfig | None = None,
@@ -47,6 +44,9 @@ def train(
     The folder is a checkpoint at any time (see `agents.checkpoint`); beside it are metrics.jsonl, tensorboard/,
     learning_curve.png and samples.md. The first Ctrl-C ends the run early, saved; `config.resume` goes on with it.
 
+    Several processes that `torchrun` or `accelerate launch` has started share one run: each calls this function with
+    the same arguments, and only the first of them writes.
+
     Args:
         config: the run. algorithm: hyper-parameters; their type chooses the algorithm, None is PPO's defaults.
         reward: a `Reward` or a function f(text) -> float from Python, instead of `config.reward`.
@@ -56,6 +56,7 @@ def train(
         ValueError, FileNotFoundError: settings that cannot work; nothing has been written.
         FloatingPointError: a number is not finite. The message names the update, the checkpoint before it is whole.
         OSError: a checkpoint could not be written; the one before it is whole.
+        ProcessFailed: another process of the run has failed; the last checkpoint is whole.
     """
     algorithm = PPOConfig() if algorithm is None else algorithm
     checkpoint: Checkpoint | None = None
@@ -63,23 +64,27 @@ def train(
         config = with_absolute_paths(config)
     else:
         config, algorithm, checkpoint = _resumed(config, algorithm)
-    learner = Learner(config, algorithm, reward, checkpoint)
-    run = checkpoint.folder if checkpoint else new_run_folder(config.out, learner.name)
-    mark_latest(run)
-    log.info(
-        "%s %s: %s learns in %s, update %d of %d",
-        "resuming" if checkpoint else "run", run, learner.model, config.env, learner.iteration, config.updates,
-    )  # fmt: skip
+    processes = launched()
+    learner = Learner(config, algorithm, reward, checkpoint, processes)
+    run = checkpoint.folder if checkpoint else processes.once(lambda: new_run_folder(config.out, learner.name))
+    if processes.first:
+        mark_latest(run)
+        log.info(
+            "%s %s: %s learns in %s, update %d of %d%s",
+            "resuming" if checkpoint else "run", run, learner.model, config.env, learner.iteration, config.updates,
+            f", by {processes.count} processes" if processes.count > 1 else "",
+        )  # fmt: skip
     with (
         stop or StopRequest() as stop,
-        MetricsLog(run, learner.iteration) as metrics_log,
-        training_progress(learner.iteration, config.updates) as progress,
+        MetricsLog(run, learner.iteration) if processes.first else Unlogged() as metrics_log,
+        training_progress(learner.iteration, config.updates, shown=processes.first) as progress,
     ):
-        if checkpoint is None:
+        if checkpoint is None and processes.first:
             learner.save(run)  # a full disk shows at once, and a run can be resumed from its first minute on
         _Loop(learner, run, stop, metrics_log, progress).run()
-        progress.phase("sampling")
-        write_samples(run, learner.config, learner.policy, learner.reference, reward)
+        if processes.first:
+            progress.phase("sampling")
+            write_samples(run, learner.config, learner.policy, learner.reference, reward)
     return run
 
 
@@ -87,7 +92,12 @@ class _Loop:
     """The updates of one process."""
 
     def __init__(
-        self, learner: Learner, run: Path, stop: StopRequest, metrics_log: MetricsLog, progress: TrainingProgress
+        self,
+        learner: Learner,
+        run: Path,
+        stop: StopRequest,
+        metrics_log: MetricsLog | Unlogged,
+        progress: TrainingProgress,
     ):
         self.learner, self.folder, self.stop = learner, run, stop
         self.metrics_log, self.progress = metrics_log, progress
@@ -97,14 +107,14 @@ class _Loop:
     def run(self) -> None:
         """Update until the updates or the time are used up, or somebody asks to stop."""
         learner, config = self.learner, self.learner.config
-        while learner.iteration < config.updates and self.seconds_left() > 0 and self.stop.signal is None:
+        while learner.iteration < config.updates and not learner.processes.any(self._is_over()):
             before = time.monotonic()
             try:
                 self.progress.phase("playing")
                 batch = self._play()
                 self.progress.phase("learning")
                 metrics = learner.learn(batch)
-            except _Stopped:
+            except Stopped:
                 break
             except FloatingPointError as error:  # whatever is in memory now is not worth keeping
                 raise FloatingPointError(
@@ -125,7 +135,7 @@ class _Loop:
         """The next rollout. If it fails, by an error in a reward say, the updates so far are saved."""
         try:
             return self.learner.play(self._on_token)
-        except (_Stopped, FloatingPointError):
+        except (Stopped, FloatingPointError):
             raise
         except Exception:
             self.save()
@@ -133,14 +143,21 @@ class _Loop:
             raise
 
     def save(self) -> None:
-        """A checkpoint and a figure, if there is something new."""
+        """A checkpoint and a figure, if there is something new. Only one process writes; nobody waits for it."""
         if self.saved == self.learner.iteration:
             return
+        if self.learner.processes.first:
+            self._write()
+        self.saved = self.learner.iteration
+
+    def _write(self) -> None:
         self.metrics_log.sync()
         self.learner.save(self.folder)
-        self.saved = self.learner.iteration
         title = f"{Path(self.learner.model).name} learns by {self.learner.name} in {self.learner.config.env}"
         draw_learning_curve(self.folder / "learning_curve.png", read_metrics(self.folder), title)
+
+    def _is_over(self) -> bool:
+        return self.seconds_left() <= 0 or self.stop.signal is not None
 
     def seconds_left(self) -> float:
         """Until the run ends, at the pace it had so far; 0 if the time is used up."""
@@ -152,7 +169,7 @@ class _Loop:
     def _on_token(self, count: int) -> None:
         self.progress.tokens(count)
         if self.stop.signal is not None:
-            raise _Stopped
+            raise Stopped
 
 
 def _resumed(config: TrainConfig, algorithm: AlgorithmConfig) -> tuple[TrainConfig, AlgorithmConfig, Checkpoint]:

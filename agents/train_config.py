@@ -55,6 +55,8 @@ class TrainConfig:
     """Where models run, such as "cuda". None is the CPU, or the run's own device when it is resumed."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights. bfloat16 halves the memory; small learning rates are then lost to rounding."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank and a frozen base instead of all weights; wants about ten times the rate."""
     out: str | None = None
     """The run's folder. None makes runs/<time>-<algorithm>; the newest run in runs/ is also runs/latest."""
     save_every: int = 10
@@ -77,8 +79,9 @@ class TrainConfig:
                 "top_k and top_p cannot be trained with: what they cut off changes with the policy, so a sampled "
                 "token can get probability zero and its ratio is undefined. Use temperature; generate takes both"
             )
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+        for name in ("seed", "lora_rank"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if self.max_minutes is not None and self.max_minutes <= 0:
             raise ValueError(f"max_minutes is {self.max_minutes}, expected more than 0, or None for no limit")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -52,6 +52,12 @@ class Trajectories:
             reward_terms={name: paid[rows] for name, paid in self.reward_terms.items()},
             dialogues=[self.dialogues[i] for i in index],
         )
+
+    def to(self, device: torch.device | str) -> Trajectories:
+        """The same on another device."""
+        named: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in named.items() if isinstance(value, Tensor)}
+        return replace(self, **moved, reward_terms={name: paid.to(device) for name, paid in self.reward_terms.items()})
 
     @property
     def lengths(self) -> Tensor:

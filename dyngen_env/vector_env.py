@@ -259,7 +259,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         )
         examples = self._examples[turns].tolist()
         transition = Transition(
-            before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback, self._examples
+            before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback, self.examples
         )
         rewards, paid, owed = self._pay(transition)
         terminated, truncated, ended = self._ends(after, turns)
@@ -469,7 +469,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         """A frame for each row: text in mode "ansi", (H, W, 3) uint8 in "rgb_array"; "human" prints and gives None."""
         if self.render_mode is None or self._state is None:
             return None
-        return self._renderer.frames(self.render_mode, self._state, self._paid.sum(1), self._dialogues)
+        return self._renderer.frames(self.render_mode, self._state, self._paid.sum(1), self._dialogues.tolist())
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 from agents.policy import Reference
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import REINFORCE, REINFORCEConfig
-from agents.rollout import collect
+from agents.shared_rollout import collect_together
 from tests.agents.small import small_env, small_policy
 
 FAST = dict(warmup_steps=0, kl_coef=0.0)
@@ -30,7 +30,7 @@ def test_learns_to_write_vowels(name):
     group_size = getattr(learner.config, "group_size", 1)
     rewards = []
     for update in range(25):
-        batch = collect(env, learner.actor(update), 64, seed=64 * update, group_size=group_size)
+        batch = collect_together(env, learner.actor, 64, seed=64 * update, actor_seed=update, group_size=group_size)
         rewards.append(float(batch.episode_returns.mean()))
         learner.update(batch)
     start, end = sum(rewards[:2]) / 2, sum(rewards[-3:]) / 3

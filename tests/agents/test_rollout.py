@@ -49,15 +49,6 @@ def test_everything_stands_at_the_token_it_belongs_to():
     assert batch.reward_terms["letters"].tolist() == [1, 2, 3]
 
 
-def test_groups_play_the_same_example():
-    env = small_env(8)
-    batch = collect(env, Actor(small_policy(env), seed=0), 24, seed=3, group_size=4)
-    assert batch.groups.tolist() == [i // 4 for i in range(24)]
-    for start in range(0, 24, 4):
-        assert len(set(batch.prompts[start : start + 4])) == 1
-    assert len(set(batch.prompts)) > 1
-
-
 def test_chosen_examples_are_played_once_each():
     env = small_env(4)
     prompts = [f"prompt {i}" for i in range(10)]
@@ -86,7 +77,6 @@ def test_the_share_does_not_depend_on_other_rows():
     [
         (dict(output="numpy"), {}, 'output="torch"'),
         (dict(autoreset_mode="next_step"), {}, "same_step"),
-        ({}, dict(group_size=3), "multiple of group_size=3"),
         ({}, dict(examples=[Example("a")]), "1 examples for 16 episodes"),
     ],
 )

@@ -1,0 +1,68 @@
+"""Two updates of a tiny model, with everything that was computed on the way: for test_distributed.py.
+
+torchrun --nproc-per-node 2 -m tests.agents.recorded_run <model> <prompts> <folder>
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from agents.learner import Learner
+from agents.ppo import PPOConfig
+from agents.processes import ALONE, Processes, launched
+from agents.reinforce import REINFORCEConfig
+from agents.train_config import TrainConfig
+
+# 10 episodes in 4 rows: an uneven share. Minibatches of 9 and 1: in the second a process has nothing to do.
+ALGORITHMS = {
+    "ppo": PPOConfig(
+        epochs=1, minibatch_size=9, max_tokens=64, kl_target=0.1, kl_horizon=50, kl_coef=0.2, ent_coef=0.01
+    ),
+    "rloo": REINFORCEConfig(baseline="rloo", group_size=2),
+    "rebn": REINFORCEConfig(baseline="rebn", minibatch_size=4),
+}
+
+
+def vowels(text: str) -> float:
+    return sum(text.count(v) for v in "aeiou") / 10 + len(text) / 100
+
+
+def record(model: str, prompts: str, name: str, processes: Processes = ALONE) -> dict[str, Tensor]:
+    """Batches, metrics, the gradient of every step, and the weights at the end, by name."""
+    config = TrainConfig(
+        model=model, prompts=prompts, max_new_tokens=6, num_envs=4, episodes=10, updates=2, normalise_reward=True
+    )
+    learner = Learner(config, ALGORITHMS[name], vowels, processes=processes)
+    optimizer = learner.algorithm.optimizer
+    out: dict[str, Tensor] = {"gain": torch.tensor(learner.reward_scale.gain)}
+    step = optimizer.adam.step
+
+    def recorded_step() -> None:
+        for i, parameter in enumerate(optimizer.parameters):
+            out[f"gradient.{optimizer.steps}.{i}"] = parameter.grad.clone()
+        step()
+
+    optimizer.adam.step = recorded_step  # type: ignore[method-assign,assignment]
+    for update in range(config.updates):
+        batch = learner.play()
+        metrics = learner.learn(batch)
+        out[f"tokens.{update}"], out[f"logprobs.{update}"] = batch.tokens, batch.logprobs
+        out |= {f"metric.{update}.{key}": torch.tensor(v) for key, v in metrics.items() if not isinstance(v, dict)}
+    out["kl_coef"] = torch.tensor(learner.algorithm.kl_control.coef)
+    weights = {f"weight.{key}": p.detach().clone() for key, p in learner.policy.named_parameters()}
+    return out | weights
+
+
+if __name__ == "__main__":
+    model, prompts, folder = sys.argv[1:]
+    processes = launched()
+    assert processes.count == 2
+    for name in ALGORITHMS:
+        found = record(model, prompts, name, processes)
+        save_file({k: v.contiguous() for k, v in found.items()}, Path(folder) / f"{name}-{processes.rank}.safetensors")
+    processes.leave()
