@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
-BRIEFLY = {"cleanrl_ppo.py": ["--total-timesteps", "256", "--num-steps", "16", "--num-envs", "4"]}
+BRIEFLY = {
+    "cleanrl_ppo.py": ["--total-timesteps", "256", "--num-steps", "16", "--num-envs", "4"],
+    "09_trl_grpo.py": ["--steps", "2"],  # updates, not tokens
+}
 
 
 def imports(path: Path) -> set[str]:
