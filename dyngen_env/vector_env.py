@@ -189,6 +189,11 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         return self._examples.tolist()
 
     @property
+    def dialogues(self) -> list[Dialogue | None]:
+        """What each row's agent and user have said in the turns so far; None where nobody answers."""
+        return list(self._dialogues)
+
+    @property
     def over(self) -> bool:
         """Whether some row has ended and awaits its reset."""
         return bool(self._ended.any())

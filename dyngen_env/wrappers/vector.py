@@ -21,6 +21,7 @@ class VectorView(VectorWrapper):
         super().__init__(env)
         self.view, self.single_observation_space = view, view.space
         self.observation_space = batch_space(view.space, self.num_envs)
+        self.autoreset_mode = self.metadata.get("autoreset_mode")  # where TorchRL looks
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         return self._shown(*self.env.reset(seed=seed, options=options))
@@ -73,7 +74,7 @@ class VectorTopK(VectorView):
             raise ResetNeeded("the env has not been reset: call reset() first")
         rank = ranks(np.asarray(actions), self._ids.shape[1], ignored=self._over)
         out = super().step(np.take_along_axis(self._ids, rank[:, None], axis=1)[:, 0])
-        if self.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP:
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             self._over = out[2] | out[3]
         return out
 
