@@ -156,24 +156,24 @@ def described(
     algorithm: PPO | REINFORCE, config: TrainConfig, scale: dict[str, float]
 ) -> tuple[list[Quantity], list[str]]:
     """The quantities that can be shown of an algorithm's run, and what a reader should know about them."""
-    c: Any = algorithm.config
-    beta = algorithm.kl_control.coef
-    learned = [f"What the learner is paid: reward − β·KL, β {beta:.3g}"]
+    learned = [f"What the learner is paid: reward − β·KL, β {algorithm.kl_control.coef:.3g}"]
     if scale != asdict(RewardScale()):
         learned.append(f"the reward times {scale['gain']:.3g}, {scale['bias']:+.3g} at the end")
     if config.missing_eos_penalty:
         learned.append(f"{config.missing_eos_penalty:g} less where the episode did not end by a token of its own")
-    notes = []
+    value, notes = [], []
     if isinstance(algorithm, PPO):
-        about = f"Better or worse than expected: GAE of the rewards with KL penalty, γ {c.gamma:g}, λ {c.gae_lambda:g}"
-        if c.whiten_advantages:
+        ppo = algorithm.config
+        about = "Better or worse than expected: GAE of the rewards with KL penalty, "
+        about += f"γ {ppo.gamma:g}, λ {ppo.gae_lambda:g}"
+        if ppo.whiten_advantages:
             about += "; training then whitens it over its batch"
-        value = [Quantity("value", "value", "What the value head expected of the rest, before this token")]
+        value.append(Quantity("value", "value", "What the value head expected of the rest, before this token"))
     else:
-        about = f"Return-to-go of the rewards with KL penalty, γ {c.gamma:g}, baseline “{c.baseline}”"
-        if c.baseline in ("batch", "rebn"):
+        reinforce = algorithm.config
+        about = f"Return-to-go of the rewards with KL penalty, γ {reinforce.gamma:g}, baseline “{reinforce.baseline}”"
+        if reinforce.baseline in ("batch", "rebn"):
             about += f" over the episodes of this page; training takes it over {config.episodes}"
-        value = []
         notes.append("No values: REINFORCE has no critic.")
     return [
         Quantity("reward", "reward", "What the environment paid for this token; they add up to the return"),
