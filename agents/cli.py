@@ -1,4 +1,4 @@
-"""The command `dyngen`: train, eval, inspect, generate."""
+"""The command `dyngen`: train, eval, inspect, generate, bench."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ from agents.processes import ProcessFailed, launched
 from agents.progress import console
 from agents.reinforce import REINFORCEConfig
 from agents.report import evaluation_table, samples_table
+from agents.reward_bench import RewardBench, bench_rewards
+from agents.reward_bench.outcome import RESULTS
+from agents.reward_bench.terminal import outcome_table
 from agents.run_folder import find_run
 from agents.samples import SAMPLES
 from agents.train import train
@@ -152,6 +155,19 @@ class Generate:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """Compare reward designs: train the same agent under each, and measure each agent by all of them and by more."""
+
+    what: Positional[Literal["rewards"]]
+    """What is compared."""
+    bench: RewardBench = field(default_factory=RewardBench)
+    json: bool = False
+    """Print one JSON object, the content of results.json, to standard output."""
+    traceback: bool = False
+    """Show where an error came from."""
+
+
+@dataclass(frozen=True)
 class Dyngen:
     """Train a language model on feedback, see what it has learned, and let it write."""
 
@@ -160,6 +176,7 @@ class Dyngen:
         | Annotated[Eval, subcommand("eval")]
         | Annotated[Inspect, subcommand("inspect")]
         | Annotated[Generate, subcommand("generate")]
+        | Annotated[Bench, subcommand("bench")]
     )
 
 
@@ -181,6 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _inspect(options)
             case Generate():
                 return _generate(options)
+            case Bench():
+                return _bench(options)
             case TrainPPO() | TrainREINFORCE():
                 return _train(options, options.algorithm)
         raise AssertionError(options)
@@ -267,6 +286,20 @@ def _generate(options: Generate) -> int:
     for prompt, completions in zip(options.prompt, texts, strict=True):
         for text in completions:
             out.print(Text.assemble((prompt, "bold"), text))
+    return 0
+
+
+def _bench(options: Bench) -> int:
+    stop = StopRequest()
+    out = bench_rewards(options.bench, stop)
+    if stop.signal is not None:
+        log.info("not all runs are finished. Go on: the same command with --out %s", out)
+        return 128 + stop.signal
+    log.info("see %s: report.md, matrix.png, curves.png, results.json", out)
+    results = json_format.loads((out / RESULTS).read_text(encoding="utf-8"))
+    (console if options.json else Console()).print(outcome_table(results))
+    if options.json:
+        print(json_format.dumps(results))
     return 0
 
 

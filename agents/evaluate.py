@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from agents.checkpoint import open_checkpoint
 from agents.environment import draw_examples, make_env
@@ -74,7 +75,6 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     """The figures of `evaluate` for N ≥ 2 episodes of one policy."""
     returns, mask = batch.episode_returns.double(), batch.completion_mask
     tokens = int(mask.sum())
-    ref_logprobs = batched(reference.logprobs, batch, MAX_TOKENS)
     plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, legal=reference.legal), batch, MAX_TOKENS)
     return {
         **ratings_of(batch),
@@ -82,7 +82,7 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
         "reward_ci95": 1.96 * float(returns.std()) / math.sqrt(len(batch)),
         "reward_terms": {name: float(paid.double().mean()) for name, paid in batch.reward_terms.items()},
         "vader": sum(map(vader, batch.texts)) / len(batch),
-        "kl_per_token": float(((batch.logprobs - ref_logprobs) * mask).double().sum()) / tokens,
+        "kl_per_token": float(kl_of_episodes(batch, reference).sum()) / tokens,
         "distinct_1": distinct_n(batch.texts, 1),
         "distinct_2": distinct_n(batch.texts, 2),
         "length_mean": tokens / len(batch),
@@ -103,3 +103,9 @@ def ratings_of(batch: Trajectories) -> dict[str, Any]:
         "rating_later": fmean(later),
         "rating_later_ci95": 1.96 * stdev(later) / math.sqrt(len(later)),
     }
+
+
+def kl_of_episodes(batch: Trajectories, reference: Reference) -> Tensor:
+    """(N,) float64: the sum of log π - log π_ref over each episode's tokens, nats."""
+    ref_logprobs = batched(reference.logprobs, batch, MAX_TOKENS)
+    return ((batch.logprobs - ref_logprobs) * batch.completion_mask).double().sum(1)

@@ -53,9 +53,9 @@ def _transcript(dialogue: list[dict]) -> str:
 def samples_table(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> str:
     """A Markdown table of texts, one line a prompt."""
     rows = [("prompt", "before", "after"), ("---", "---", "---"), *zip(prompts, before, after, strict=True)]
-    return "".join("| " + " | ".join(map(_cell, row)) + " |\n" for row in rows)
+    return "".join("| " + " | ".join(map(table_cell, row)) + " |\n" for row in rows)
 
 
-def _cell(text: str) -> str:
+def table_cell(text: str) -> str:
     """Text that cannot break the table: no bars, no line ends."""
     return " ".join(text.split()).replace("|", "\\|")

@@ -38,6 +38,7 @@ def train(
     *,
     reward: CustomReward = None,
     stop: StopRequest | None = None,
+    progress: TrainingProgress | None = None,
 ) -> Path:
     """Train a language model, or go on with a run, and return the run's folder.
 
@@ -51,6 +52,7 @@ def train(
         config: the run. algorithm: hyper-parameters; their type chooses the algorithm, None is PPO's defaults.
         reward: a `Reward` or a function f(text) -> float from Python, instead of `config.reward`.
         stop: tells why a run ended early; by default the function makes its own.
+        progress: is told how the run goes; by default that is shown on standard error.
 
     Raises:
         ValueError, FileNotFoundError: settings that cannot work; nothing has been written.
@@ -77,7 +79,7 @@ def train(
     with (
         stop or StopRequest() as stop,
         MetricsLog(run, learner.iteration) if processes.first else Unlogged() as metrics_log,
-        training_progress(learner.iteration, config.updates, shown=processes.first) as progress,
+        progress or training_progress(learner.iteration, config.updates, shown=processes.first) as progress,
     ):
         if checkpoint is None and processes.first:
             learner.save(run)  # a full disk shows at once, and a run can be resumed from its first minute on

@@ -1,0 +1,70 @@
+"""Means with 95% intervals: over seeds by Student's t, over the episodes of one policy by the jackknife."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+NORMAL_QUANTILE = 1.96  # z(0.975)
+
+
+class Estimate(NamedTuple):
+    """A mean and half the width of its 95% interval."""
+
+    mean: float
+    half: float
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the interval lies above 0."""
+        return self.mean - self.half > 0
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether the interval lies below 0."""
+        return self.mean + self.half < 0
+
+
+def over_seeds(values: Sequence[float]) -> Estimate:
+    """x̄ ± t(0.975, n-1) s/√n of n ≥ 2 independent values."""
+    n = len(values)
+    return Estimate(float(np.mean(values)), t_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n))
+
+
+def over_episodes(value: float, without: np.ndarray) -> Estimate:
+    """θ ± 1.96 standard errors by the jackknife. without (N,): θ of all episodes but the i-th."""
+    return Estimate(value, NORMAL_QUANTILE * jackknife_error(without))
+
+
+def jackknife_error(without: np.ndarray) -> float:
+    """√((N-1)/N Σᵢ (θ₍ᵢ₎ - θ̄)²), for θ₍ᵢ₎ (N,) of all episodes but the i-th (Efron and Stein 1981, eq. 1.3).
+
+    For a mean that is s/√N; it serves for ratios and for distinct-n, too.
+    """
+    n = len(without)
+    return math.sqrt((n - 1) * float(np.var(without)))
+
+
+@cache
+def t_quantile(degrees: int) -> float:
+    """t with P(T < t) = 0.975 for Student's distribution with 1 or more degrees of freedom."""
+    low, high = 1.9, 13.0  # z(0.975) is 1.96, t(0.975, 1) is 12.71
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _central_mass(middle, degrees) < 0.95 else (low, middle)
+    return (low + high) / 2
+
+
+def _central_mass(t: float, degrees: int) -> float:
+    """P(|T| < t): Abramowitz and Stegun 1964, 26.7.3 for odd and 26.7.4 for even degrees of freedom."""
+    angle = math.atan(t / math.sqrt(degrees))
+    odd = degrees % 2
+    term, total = (math.cos(angle), 0.0) if odd else (1.0, 0.0)
+    for k in range(1 + odd, degrees, 2):  # cos θ + 2/3 cos³θ + 2·4/(3·5) cos⁵θ …, or 1 + 1/2 cos²θ + 1·3/(2·4) cos⁴θ …
+        total += term
+        term *= k / (k + 1) * math.cos(angle) ** 2
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total

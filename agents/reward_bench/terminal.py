@@ -1,0 +1,36 @@
+"""A bench's outcome for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agents.reward_bench.report import shown
+from agents.reward_bench.scores import MEASURES
+
+
+def outcome_table(results: dict[str, Any]) -> RenderableType:
+    """What results.json holds: a row a measure, a column a policy, bold where it differs from the untrained one."""
+    rows = results["matrix"]
+    table = Table("", *rows, header_style="bold", caption=f"bold: changed, by 95% intervals over {results['interval']}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in results["designs"]:
+        table.add_row(f"reward {name}", *(_cell(row["rewards"][name]) for row in rows.values()))
+    for measure in MEASURES:
+        table.add_row(measure.label, *(_cell(row["measures"][measure.key], measure.digits) for row in rows.values()))
+    labels = {measure.key: measure.label.split(",")[0] for measure in MEASURES}
+    verdicts = [
+        Text(f"hacked: {name}, as {' and '.join(labels[key] for key in fallen)} fell while it rose", style="red")
+        for name, fallen in results["hacked"].items()
+        if fallen
+    ]
+    return Group(table, *(verdicts or [Text("hacked: none")]))
+
+
+def _cell(cell: dict[str, float], digits: int = 3) -> Text:
+    changed = abs(cell["change"]) > cell["change_ci95"]
+    return Text(shown(cell["mean"], digits), style="bold" if changed else "")
