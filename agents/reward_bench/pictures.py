@@ -80,7 +80,7 @@ def _draw_cell(
     axes: Axes, x: float, y: int, cell: Cell, digits: int = 2, *, boxed: bool = False, fell: bool = False
 ) -> None:
     face = NO_UNIT if cell.effect is None else COLOURS(SCALE(cell.effect))
-    strong = cell.effect is not None and abs(cell.effect) > 0.7 * SCALE.vmax
+    strong = cell.effect is not None and abs(SCALE(cell.effect) - 0.5) > 0.35
     ink = "white" if strong else FELL if fell else INK
     axes.add_patch(Rectangle((x - 0.49, y - 0.48), 0.98, 0.96, facecolor=face, edgecolor="none"))
     if boxed:

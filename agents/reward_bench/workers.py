@@ -8,7 +8,7 @@ import signal as signals
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from agents.interrupt import StopRequest
 
@@ -71,7 +71,7 @@ class Workers:
             for future in done:
                 job, (begun, result) = pending.pop(future), future.result()
                 if begun:
-                    yield job, result
+                    yield job, cast(Result, result)
 
     def _tick(self) -> None:
         self._ticks += 1
@@ -115,7 +115,12 @@ def _begin(stopping: Any, ticks: Any) -> None:
     signals.signal(signals.SIGINT, signals.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _work(work: Work[Job, Result], job: Job) -> tuple[bool, Result | None]:
