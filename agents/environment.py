@@ -19,7 +19,7 @@ from dyngen_env.vector_env import TextGenVectorEnv
 
 log = logging.getLogger(__name__)
 
-OPTIONS = ("model", "reward", "prompts", "stop", "max_new_tokens", "max_context_tokens", "prompt_overflow")
+OPTIONS = ("model", "reward", "prompts", "stop", "banned", "max_new_tokens", "max_context_tokens", "prompt_overflow")
 
 
 def make_env(

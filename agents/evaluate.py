@@ -60,7 +60,7 @@ def evaluate(
     results = {}
     for name, source in (("trained", str(checkpoint.folder)), ("untrained", checkpoint.record["model"])):
         lm = load_model(source, device=env.device, dtype=dtype)
-        policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling)
+        policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling, env.banned)
         untrained = load_model(checkpoint.record["model"], device=env.device, dtype=dtype)
         reference = Reference(untrained, policy)
         results[name] = measure(collect(env, Actor(policy, seed), episodes, examples=examples, seed=seed), reference)
@@ -72,7 +72,8 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     returns, mask = batch.episode_returns.double(), batch.completion_mask
     tokens = int(mask.sum())
     ref_logprobs = batched(reference.logprobs, batch, MAX_TOKENS)
-    plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, legal=reference.legal), batch, MAX_TOKENS)
+    rules = dict(legal=reference.legal, banned=reference.banned)
+    plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, **rules), batch, MAX_TOKENS)
     return {
         "reward_mean": float(returns.mean()),
         "reward_ci95": 1.96 * float(returns.std()) / math.sqrt(len(batch)),

@@ -81,7 +81,7 @@ class Learner:
         reference = load_model(self.model, device=device, dtype=dtype)
         source = str(checkpoint.folder) if checkpoint else self.model
         lm = load_model(source, device=device, dtype=dtype, fresh=True)
-        self.policy = CausalLMPolicy(lm, self.env.legal_tokens(), config.sampling)
+        self.policy = CausalLMPolicy(lm, self.env.legal_tokens(), config.sampling, self.env.banned)
         self.reference = Reference(reference, self.policy)
         self.algorithm = ALGORITHMS[self.name](
             self.policy,

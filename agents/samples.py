@@ -20,7 +20,7 @@ def write_samples(
     """Write samples.md: completions of prompts that were not trained on, by both models with equal uniforms."""
     env = make_env(config, COUNT, "eval", reward)
     examples = draw_examples(env, COUNT, config.seed)
-    before = CausalLMPolicy(reference.lm, reference.legal, reference.sampling)
+    before = CausalLMPolicy(reference.lm, reference.legal, reference.sampling, reference.banned)
     texts = [
         collect(env, Actor(actor, config.seed), COUNT, examples=examples, seed=config.seed).texts
         for actor in (before, policy)
