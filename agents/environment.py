@@ -20,8 +20,8 @@ from dyngen_env.vector_env import TextGenVectorEnv
 log = logging.getLogger(__name__)
 
 OPTIONS = (
-    "model", "reward", "prompts", "user", "rating_tokens", "max_turns", "stop", "max_new_tokens", "max_context_tokens",
-    "context_overflow", "prompt_overflow",
+    "model", "reward", "prompts", "user", "rating_tokens", "max_turns", "stop", "banned", "max_new_tokens",
+    "max_context_tokens", "context_overflow", "prompt_overflow",
 )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def evaluate(
     results = {}
     for name, source in (("trained", str(checkpoint.folder)), ("untrained", checkpoint.record["model"])):
         lm = load_model(source, device=env.device, dtype=dtype)
-        policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling)
+        policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling, env.banned)
         untrained = load_model(checkpoint.record["model"], device=env.device, dtype=dtype)
         reference = Reference(untrained, policy)
         results[name] = measure(collect(env, Actor(policy, seed), episodes, examples=examples, seed=seed), reference)
@@ -75,7 +75,8 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     """The figures of `evaluate` for N ≥ 2 episodes of one policy."""
     returns, mask = batch.episode_returns.double(), batch.completion_mask
     tokens = int(mask.sum())
-    plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, legal=reference.legal), batch, MAX_TOKENS)
+    rules: dict[str, Any] = dict(legal=reference.legal, banned=reference.banned)
+    plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, **rules), batch, MAX_TOKENS)
     return {
         **ratings_of(batch),
         "reward_mean": float(returns.mean()),

@@ -97,7 +97,7 @@ class Learner:
                 load_lora(lm, checkpoint.folder)
         # The base of a model with adapters is in it: no second copy is needed.
         reference = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
-        self.policy = CausalLMPolicy(lm, self.env.legal_tokens(), config.sampling)
+        self.policy = CausalLMPolicy(lm, self.env.legal_tokens(), config.sampling, self.env.banned)
         self.reference = Reference(reference, self.policy)
         self.algorithm = ALGORITHMS[self.name](
             self.policy,

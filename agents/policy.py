@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from agents.lora import base_of
 from agents.processes import ALONE, Processes
+from dyngen_env.banned import BannedWords
 from dyngen_env.lm.engine import Engine
 from dyngen_env.lm.heads import hidden_states, lm_head
 from dyngen_env.lm.logprobs import completion_logprobs, logprobs_and_entropy, warp_logits
@@ -52,18 +53,25 @@ class CausalLMPolicy(nn.Module):
         lm: any causal LM of transformers. Dropout stays off: it would cost 0.3 nats of log-prob mismatch.
         legal: (V,) bool, the env's legal tokens; others get probability zero. V may be less than the head is wide.
         sampling: the distribution.
+        banned: the env's banned words: tokens that would complete one get probability zero, too.
 
     Raises:
         ValueError: the model's head is narrower than V.
     """
 
-    def __init__(self, lm: PreTrainedModel, legal: Tensor, sampling: SamplingConfig | None = None):
+    def __init__(
+        self,
+        lm: PreTrainedModel,
+        legal: Tensor,
+        sampling: SamplingConfig | None = None,
+        banned: BannedWords | None = None,
+    ):
         super().__init__()
         width = lm.get_output_embeddings().weight.shape[0]
         if width < len(legal):
             raise ValueError(f"policy has {width} tokens, env has {len(legal)}: give both the same model")
         self.lm = lm
-        self.sampling = sampling or SamplingConfig()
+        self.sampling, self.banned = sampling or SamplingConfig(), banned
         # Zero at first: V = 0 until something was learned (Huang et al. 2023).
         self.value_head = nn.Linear(lm.config.get_text_config().hidden_size, 1, device=lm.device)
         nn.init.zeros_(self.value_head.weight)
@@ -77,10 +85,15 @@ class CausalLMPolicy(nn.Module):
         """Never switches dropout on; gradients flow in any mode."""
         return super().train(False)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Warped logits (..., V) of hidden states (..., D); exp of their log-softmax is the policy."""
+    def logits(self, hidden: Tensor, state: Tensor | None = None) -> Tensor:
+        """Warped logits (..., V) of hidden states (..., D); exp of their log-softmax is the policy.
+
+        Args:
+            state: (...) of `banned`, after the same tokens; None bans nothing.
+        """
         s = self.sampling
-        return warp_logits(lm_head(self.lm, hidden), self.legal, s.temperature, s.top_k, s.top_p)
+        legal = self.legal if self.banned is None or state is None else self.legal & self.banned.allowed(state)
+        return warp_logits(lm_head(self.lm, hidden), legal, s.temperature, s.top_k, s.top_p)
 
     def value(self, hidden: Tensor) -> Tensor:
         """V (...) of hidden states (..., D)."""
@@ -95,7 +108,7 @@ class CausalLMPolicy(nn.Module):
             uniform: (B,) float32 in [0, 1), the randomness; None is greedy.
         """
         hidden = self.engine.next_hidden(tokens, lengths)
-        logits = self.logits(hidden)
+        logits = self.logits(hidden, None if self.banned is None else self.banned.state(tokens, lengths))
         chosen, logprobs = greedy(logits) if uniform is None else sample(logits, uniform)
         return Action(chosen, logprobs, self.value(hidden))
 
@@ -109,7 +122,8 @@ class CausalLMPolicy(nn.Module):
         rows, columns = completion_mask.nonzero(as_tuple=True)
         # Nothing is asked after the last token.
         hidden = hidden_states(self.lm, tokens[:, :-1])[rows, columns - 1]  # (M, D), before each choice
-        logprobs, entropies = logprobs_and_entropy(hidden, tokens[rows, columns], self.logits, entropy_gradient)
+        states = None if self.banned is None else self.banned.states(tokens)[rows, columns - 1]
+        logprobs, entropies = logprobs_and_entropy(hidden, tokens[rows, columns], self.logits, entropy_gradient, states)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         return Evaluation(*(zeros.index_put((rows, columns), x) for x in (logprobs, self.value(hidden), entropies)))
 
@@ -138,15 +152,15 @@ class Reference:
 
     Args:
         lm: the frozen model; of one with adapters, which may be the policy's own, the base.
-        policy: gives the legal tokens and the sampling.
+        policy: gives the legal tokens, the banned words and the sampling.
     """
 
     def __init__(self, lm: PreTrainedModel, policy: CausalLMPolicy):
-        self.lm, self.legal, self.sampling = lm, policy.legal, policy.sampling
+        self.lm, self.legal, self.sampling, self.banned = lm, policy.legal, policy.sampling, policy.banned
 
     def logprobs(self, tokens: Tensor, completion_mask: Tensor) -> Tensor:
         """(N, T) log-probs of the chosen tokens; zero elsewhere."""
         s = self.sampling
-        warp = dict(legal=self.legal, temperature=s.temperature, top_k=s.top_k, top_p=s.top_p)
+        warp: dict[str, Any] = dict(legal=self.legal, temperature=s.temperature, top_k=s.top_k, top_p=s.top_p)
         with base_of(self.lm) as lm:
-            return completion_logprobs(lm, tokens, completion_mask, **warp)
+            return completion_logprobs(lm, tokens, completion_mask, banned=self.banned, **warp)

@@ -33,6 +33,8 @@ class TrainConfig:
     """Turns of a dialogue, at most. None is the env's own."""
     stop: tuple[str, ...] | None = None
     """Strings that end a completion. None is the env's own."""
+    banned: tuple[str, ...] | None = None
+    """Words that cannot be written, or one .txt file with one a line. None is the env's own."""
     max_new_tokens: int | None = None
     """The length of a completion, at most. None is the env's own."""
     max_context_tokens: int | None = None
@@ -93,7 +95,8 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         is_path = name is not None and name not in NAMES and Path(name).expanduser().exists()
         return str(Path(name).expanduser().absolute()) if is_path else name  # type: ignore[arg-type]
 
-    return replace(config, model=absolute(config.model), prompts=absolute(config.prompts))
+    banned: Any = config.banned and tuple(absolute(word) if word.endswith(".txt") else word for word in config.banned)
+    return replace(config, model=absolute(config.model), prompts=absolute(config.prompts), banned=banned)
 
 
 def train_config_from(values: dict[str, Any]) -> TrainConfig:
@@ -103,8 +106,8 @@ def train_config_from(values: dict[str, Any]) -> TrainConfig:
         ValueError: other fields than this version's.
     """
     sampling = config_from(SamplingConfig, values.get("sampling", {}))
-    stop = values.get("stop")
-    return config_from(TrainConfig, values | {"sampling": sampling, "stop": None if stop is None else tuple(stop)})
+    lists = {name: tuple(values[name]) for name in ("stop", "banned") if values.get(name) is not None}
+    return config_from(TrainConfig, values | {"sampling": sampling} | lists)
 
 
 def config_from(kind: type[Config], values: dict[str, Any]) -> Config:

@@ -48,6 +48,7 @@ class TextGenEnv(gym.Env):
         context_overflow: str = "end",
         prompt_overflow: str = "error",
         stop: str | Sequence[str] = (),
+        banned: str | Sequence[str] = (),
         split: str | None = None,
         observation: str = "tokens",
         output: str = "numpy",
@@ -69,6 +70,7 @@ class TextGenEnv(gym.Env):
             context_overflow=context_overflow,
             prompt_overflow=prompt_overflow,
             stop=stop,
+            banned=banned,
             split=split,
             observation=observation,
             output=output,
@@ -110,7 +112,7 @@ class TextGenEnv(gym.Env):
 
     def action_masks(self) -> np.ndarray:
         """(V,) bool: the legal tokens (the name that sb3-contrib's MaskablePPO looks for)."""
-        return self.batch.action_masks()
+        return self.batch.action_masks().reshape(-1, len(self.tokenizer))[0]
 
     def fork(self, reseed: int | None = None) -> TextGenEnv:
         """A copy of this env that will do what this one does, given the same actions; see TextGenVectorEnv.fork."""

@@ -58,7 +58,7 @@ def check_reward(reward: str | Reward | Callable[..., float], steps: int = 60, *
         env.reset(seed=0)
     for row, env in enumerate(alone):
         env.reset(seed=row)
-    rng, legal = np.random.default_rng(0), np.flatnonzero(together.action_masks())
+    rng, legal = np.random.default_rng(0), np.flatnonzero(together.legal_tokens().numpy(force=True))
     with _NoGlobalChance("reward"):
         for _ in range(steps):
             actions = rng.choice(legal, size=rows)

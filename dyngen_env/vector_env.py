@@ -17,6 +17,7 @@ from gymnasium.vector.utils import batch_space
 
 from dyngen_env import mdp
 from dyngen_env.arguments import autoreset, one_of, positive, usable_device
+from dyngen_env.banned import BannedWords, read_words
 from dyngen_env.completions import completion_texts
 from dyngen_env.conversation import Conversation
 from dyngen_env.examples_source import Drawn, ExampleSource, PromptLimit
@@ -62,6 +63,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             anything was forgotten, which end a piece of the trajectory.
         prompt_overflow: "error", or "truncate_left" for prompts that leave no room for `max_new_tokens`.
         stop: strings that end a turn when they appear in it.
+        banned: words that are not legal to write, or a `.txt` file with one a line (`banned.BannedWords`).
         split: "train", "tune" or "eval" part of the prompts (`tasks.read_prompts`).
         observation: "tokens", "dict" or "text" (`observations.Observer`).
         output: "numpy", or "torch" for tensors on `device`. Those tensors are the env's own state: do not write to
@@ -94,6 +96,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         context_overflow: str = "end",
         prompt_overflow: str = "error",
         stop: str | Sequence[str] = (),
+        banned: str | Sequence[str] = (),
         split: str | None = None,
         observation: str = "tokens",
         output: str = "numpy",
@@ -141,6 +144,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         limit = PromptLimit(encode, room, prompt_overflow)
         self._source = ExampleSource(self.task, limit, max_context_tokens, self.device)
         self._rules, self._stop = token_rules(self.tokenizer, stop, max_new_tokens, self.device)
+        words = read_words(banned)
+        self.banned = BannedWords(words, self.tokenizer, self.device) if words else None
 
         self._surroundings = Surroundings(self.model, self.tokenizer, self.device)
         bound = make_reward(reward).bind(self._surroundings)
@@ -199,11 +204,17 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         return bool(self._ended.any())
 
     def action_masks(self) -> np.ndarray:
-        """(V,) bool: the legal tokens. Text, end of turn and end of sequence are; BOS, PAD and role tokens are not."""
-        return self._rules.outcome[0].ne(ILLEGAL).numpy(force=True).copy()
+        """(V,) bool: the legal tokens. Text, end of turn and end of sequence are; BOS, PAD and role tokens are not.
+
+        With `banned` words (B, V): in each row, tokens that would complete one are not legal either.
+        """
+        legal = self.legal_tokens()
+        if self.banned is not None:
+            legal = legal & self.banned.allowed(self.banned.state(self.state.tokens, self.state.length))
+        return legal.numpy(force=True).copy()
 
     def legal_tokens(self) -> torch.Tensor:
-        """The same on the env's device."""
+        """(V,) bool on the env's device: the tokens that are legal but for `banned` words."""
         return self._rules.outcome[0] != ILLEGAL
 
     # ---------------------------------------------------------------- reset and step
@@ -252,6 +263,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         if len(due):
             outside = outside & before.live  # what is said to rows that await their reset does not matter
         spoken = mdp.append(before, tokens, self._rules, all_live=not len(due))
+        if self.banned is not None:
+            spoken = self.banned.refuse(before, tokens, spoken)
         turn_ended = spoken.finish != before.finish
         turns = (turn_ended | outside).numpy(force=True).nonzero()[0]  # the one host read of a step
         rows = turns.tolist()

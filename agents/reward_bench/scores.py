@@ -112,7 +112,7 @@ def score(
     dtype = getattr(torch, config.dtype)
     assert env.model is not None  # make_env has seen to it
     lm = load_model(model or env.model, device=env.device, dtype=dtype, fresh=True).requires_grad_(False)
-    policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling)
+    policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling, env.banned)
     untrained = load_model(env.model, device=env.device, dtype=dtype)
     examples = draw_examples(env, episodes, config.seed)
     batch = collect(env, Actor(policy, config.seed), episodes, examples=examples, seed=config.seed)

@@ -13,6 +13,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from dyngen_env.banned import BannedWords
 from dyngen_env.lm.heads import hidden_states, lm_head
 
 CHUNK_ELEMENTS = 2**21  # logits computed at a time: 8 MB in float32, which allocators reuse without page faults
@@ -57,8 +58,9 @@ def warp_logits(
 def logprobs_and_entropy(
     hidden: torch.Tensor,
     targets: torch.Tensor,
-    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    logits_of: Callable[..., torch.Tensor],
     entropy_gradient: bool = False,
+    given: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probs of M tokens and the entropies of their distributions, a chunk of the (M, V) logits at a time.
 
@@ -67,6 +69,7 @@ def logprobs_and_entropy(
         targets: (M,) int64.
         logits_of: (m, D) -> (m, V), the warped logits; if there are many, the backward pass computes them again.
         entropy_gradient: whether the entropies carry gradients; they cost three more passes over (M, V).
+        given: (M, ...) what else `logits_of` takes, by row.
 
     Returns:
         logprobs (M,) and entropies (M,) in nats, float32.
@@ -74,11 +77,13 @@ def logprobs_and_entropy(
     if not len(targets):
         return hidden.new_zeros(0), hidden.new_zeros(0)
     with torch.no_grad():
-        width = logits_of(hidden[:1]).shape[-1]
+        width = logits_of(hidden[:1], *([] if given is None else [given[:1]])).shape[-1]
     step = max(1, CHUNK_ELEMENTS // width)
     parts = []
     for start in range(0, len(targets), step):
-        arguments = (hidden[start : start + step], targets[start : start + step], logits_of, entropy_gradient)
+        part = slice(start, start + step)
+        more = () if given is None else (given[part],)
+        arguments = (hidden[part], targets[part], logits_of, entropy_gradient, *more)
         if torch.is_grad_enabled() and len(targets) * width > KEPT_ELEMENTS:
             parts.append(checkpoint(_chunk, *arguments, use_reentrant=False))
         else:
@@ -90,10 +95,11 @@ def logprobs_and_entropy(
 def _chunk(
     hidden: torch.Tensor,
     targets: torch.Tensor,
-    logits_of: Callable[[torch.Tensor], torch.Tensor],
+    logits_of: Callable[..., torch.Tensor],
     entropy_gradient: bool,
+    *given: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    logp = logits_of(hidden).log_softmax(-1)  # (m, V)
+    logp = logits_of(hidden, *given).log_softmax(-1)  # (m, V)
     if entropy_gradient:
         # 0 log 0 = 0: tokens that cannot be drawn add nothing to the entropy, and no NaN to its gradient.
         entropy = -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
@@ -111,17 +117,31 @@ def _entropy(logp: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def completion_logprobs(
-    model: PreTrainedModel, tokens: torch.Tensor, completion_mask: torch.Tensor, **warp: Any
+    model: PreTrainedModel,
+    tokens: torch.Tensor,
+    completion_mask: torch.Tensor,
+    legal: torch.Tensor | None = None,
+    banned: BannedWords | None = None,
+    **warp: Any,
 ) -> torch.Tensor:
     """Log-probs (N, T) of the tokens where `completion_mask` (N, T) is True, zero elsewhere.
 
     Args:
         tokens: (N, T) int64, right-padded with -1; a chosen token is never the first of its row.
-        warp: keywords of `warp_logits`; none of them means the model's own softmax.
+        legal, warp: arguments of `warp_logits`; none of them means the model's own softmax.
+        banned: words that no token may complete.
     """
     rows, columns = completion_mask.nonzero(as_tuple=True)
     hidden = hidden_states(model, tokens[:, :-1])[rows, columns - 1]  # nothing is asked after the last token
-    logprobs, _ = logprobs_and_entropy(hidden, tokens[rows, columns], lambda h: warp_logits(lm_head(model, h), **warp))
+
+    def logits(h: torch.Tensor, state: torch.Tensor | None = None) -> torch.Tensor:
+        here = legal
+        if banned is not None and state is not None:
+            here = banned.allowed(state) if legal is None else legal & banned.allowed(state)
+        return warp_logits(lm_head(model, h), here, **warp)
+
+    states = None if banned is None else banned.states(tokens)[rows, columns - 1]
+    logprobs, _ = logprobs_and_entropy(hidden, tokens[rows, columns], logits, given=states)
     out = torch.zeros(tokens.shape, device=tokens.device)
     out[rows, columns] = logprobs
     return out

@@ -68,7 +68,7 @@ class LMReader:
 
     @torch.no_grad()
     def most_likely(self, tokens: np.ndarray, legal: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k most likely next tokens among the legal ones (V,), most likely first.
+        """The k most likely next tokens among the legal ones, (V,) or (B, V), most likely first.
 
         Returns:
             ids (B, k) int64 and log-probs (B, k) float32, normalised over all legal tokens.

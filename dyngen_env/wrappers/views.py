@@ -34,15 +34,20 @@ class Candidates:
 
     def __init__(self, env: gym.Env | VectorEnv, lm: LM, k: int, device: str):
         tokens = _token_space(_observation_space(env))
-        legal = torch.from_numpy(env.unwrapped.action_masks())  # type: ignore[union-attr]
+        batch: Any = getattr(env.unwrapped, "batch", env.unwrapped)
+        legal = batch.legal_tokens()
         if not 1 <= k <= int(legal.sum()):
             raise ValueError(f"k={k} candidates cannot be had of {int(legal.sum())} legal tokens")
         self.k, self.reader = k, reader_of(env, lm, tokens, device)
-        self._legal = legal.to(self.reader.model.device)
+        self._legal, self._banned = legal.to(self.reader.model.device), batch.banned
         self.space = spaces.Dict(tokens=tokens, logprobs=spaces.Box(-np.inf, 0, (k,), np.float32))
 
     def __call__(self, observations: np.ndarray) -> Shown:
-        ids, logprobs = self.reader.most_likely(observations, self._legal, self.k)
+        legal = self._legal
+        if self._banned is not None:
+            tokens = torch.from_numpy(observations)
+            legal = legal & self._banned.allowed(self._banned.state(tokens, (tokens >= 0).sum(1)))
+        ids, logprobs = self.reader.most_likely(observations, legal, self.k)
         return {"tokens": observations, "logprobs": logprobs}, {"candidates": ids}
 
 
