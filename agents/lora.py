@@ -101,7 +101,7 @@ def merged(lm: PreTrainedModel) -> dict[str, Tensor]:
             out[name] = tensor
     for name, layer in layers.items():
         base = out[f"{name}.weight"]
-        out[f"{name}.weight"] = (base.float() + layer.get_delta_weight("default")).to(base.dtype)
+        out[f"{name}.weight"] = (base.float() + layer.get_delta_weight("default")).to("cpu", base.dtype)
     return out
 
 
