@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -74,9 +75,9 @@ def test_the_rule(own, held, expected):
 
 
 def test_the_default_designs():
-    designs = read_designs("defaults")
-    assert len(designs) == 5
-    assert [design.name for design in designs if not held_out(design)] == []
+    five = read_designs("defaults")
+    assert len(five) == 5
+    assert [design.name for design in five if not held_out(design)] == []
 
 
 def test_designs_from_files(tmp_path):
@@ -129,10 +130,10 @@ def test_scores_are_what_an_env_pays_and_what_evaluate_finds(tiny_config):
     """Each design alone in an env of its own, and the figures of `dyngen eval`, over the same episodes."""
     config = tiny_config(num_envs=16, episodes=16, updates=2, reward="fluency", seed=3)
     run = train(config, PPOConfig(learning_rate=1e-2, minibatch_size=8))
-    designs = [Design(name, expression) for name, expression in TWO.items()]
-    found = score(replace(config, reward="sentiment"), designs, 12, "vowels", str(run))
+    pair = [Design(name, expression) for name, expression in TWO.items()]
+    found = score(replace(config, reward="sentiment"), pair, 12, "vowels", str(run))
     assert (found.design, found.seed) == ("vowels", 3)
-    for design in designs:
+    for design in pair:
         env = make_env(replace(config, reward=design.expression), 12, "eval")
         policy = CausalLMPolicy(load_model(str(run)), env.legal_tokens())
         batch = collect(env, Actor(policy, 3), 12, examples=draw_examples(env, 12, 3), seed=3)
@@ -194,33 +195,64 @@ def test_a_matrix_of_one_seed_pairs_the_episodes():
 
 
 def test_a_design_that_pays_all_alike_is_found():
-    designs = [Design("x", "matches('.')")]
-    assert constant_design(designs, scores(None, 0, [1, 1, 1], [0, 1, 2])) == designs[0]
-    assert constant_design(designs, scores(None, 0, [1, 1, 2], [0, 1, 2])) is None
+    design = Design("x", "matches('.')")
+    assert constant_design([design], scores(None, 0, [1, 1, 1], [0, 1, 2])) == design
+    assert constant_design([design], scores(None, 0, [1, 1, 2], [0, 1, 2])) is None
 
 
 # ---------------------------------------------------------------- whole benches
 
 
+DESIGNS = {"words": "length(2)", "glad": "sentiment - length(9)"}
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_model, prompts_file) -> dict:
+    """Of a bench that takes seconds."""
+    return dict(
+        designs="two.json", seeds=1, updates=2, workers=1, out="out", eval_episodes=10, episodes=8, max_new_tokens=6,
+        model=str(tiny_model), prompts=str(prompts_file), algorithm=PPOConfig(minibatch_size=4),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(settings, tmp_path_factory) -> Path:
+    """The folder of a bench that has ended."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "two.json").write_text(json.dumps(DESIGNS))
+    return bench_rewards(RewardBench(**(settings | dict(designs=str(folder / "two.json"), out=str(folder / "out")))))
+
+
 @pytest.fixture
-def bench(tiny_config, tmp_path):
-    """Settings of a bench that takes seconds, with changes."""
-    (tmp_path / "two.json").write_text(json.dumps({"words": "length(2)", "glad": "sentiment - length(9)"}))
-    config = tiny_config()
+def bench(settings, tmp_path, monkeypatch):
+    """Those settings with changes, in a folder of the test that has DESIGNS in two.json."""
+    monkeypatch.chdir(tmp_path)
+    designs(DESIGNS)
+    return lambda **changes: RewardBench(**(settings | changes))
 
-    def make(**changes) -> RewardBench:
-        settings = dict(designs="two.json", seeds=1, updates=2, workers=1, out="out", eval_episodes=10, episodes=8)
-        settings |= dict(model=config.model, prompts=config.prompts, max_new_tokens=6)
-        settings |= dict(algorithm=PPOConfig(minibatch_size=4))
-        return RewardBench(**(settings | changes))
 
-    return make
+def designs(table: dict[str, str]) -> None:
+    Path("two.json").write_text(json.dumps(table))
 
 
 def results(out: Path = Path("out")) -> dict:
-    """What a bench found, less what depends on the machine's speed."""
+    """What a bench found, flat, less what depends on the machine's speed."""
     found = json.loads((out / "results.json").read_text())
-    return {key: value for key, value in found.items() if key not in ("seconds", "seconds_per_run", "workers")}
+    return dict(flat({k: v for k, v in found.items() if k not in ("seconds", "seconds_per_run", "workers")}))
+
+
+def flat(value, path: str = ""):
+    """The numbers and texts in nested dicts and lists, by path."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from flat(inner, f"{path}/{key}")
+    else:
+        yield path, value
+
+
+def equal(first: dict, second: dict) -> bool:
+    """But for rounding, which depends on where in memory a tensor lies."""
+    return first == pytest.approx(second, abs=1e-6)
 
 
 def written(out: Path = Path("out")) -> dict[str, int]:
@@ -228,17 +260,16 @@ def written(out: Path = Path("out")) -> dict[str, int]:
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in sorted(out.glob("*/*/model.safetensors"))}
 
 
-def test_what_a_bench_leaves_and_that_it_goes_on(bench, tmp_path):
-    assert bench_rewards(bench()) == Path("out")
-    first, runs = results(), written()
-    assert list(runs) == ["glad/seed-0/model.safetensors", "words/seed-0/model.safetensors"]
-    assert list(first["matrix"]) == ["untrained", "words", "glad"]
-    own = evaluate("out/words/seed-0", episodes=10)["trained"]
-    assert first["by_seed"]["words"][0]["measures"]["vader"] == pytest.approx(own["vader"], abs=1e-6)
-    assert first["training"]["normalise_reward"]
+def test_what_a_bench_leaves(finished):
+    found = json.loads((finished / "results.json").read_text())
+    assert list(written(finished)) == ["glad/seed-0/model.safetensors", "words/seed-0/model.safetensors"]
+    assert list(found["matrix"]) == ["untrained", "words", "glad"]
+    own = evaluate(finished / "words/seed-0", episodes=10)["trained"]
+    assert found["by_seed"]["words"][0]["measures"]["vader"] == pytest.approx(own["vader"], abs=1e-6)
+    assert found["training"]["normalise_reward"]
     for name in ("matrix.png", "curves.png"):
-        assert (Path("out") / name).read_bytes().startswith(b"\x89PNG")
-    report = Path("out/report.md").read_text()
+        assert (finished / name).read_bytes().startswith(b"\x89PNG")
+    report = (finished / "report.md").read_text()
     for text in (
         "| untrained | ",
         "| words | ",
@@ -249,24 +280,32 @@ def test_what_a_bench_leaves_and_that_it_goes_on(bench, tmp_path):
         assert text in report
     assert all(len(line.split("|")) == 2 + 1 + 2 + len(MEASURES) for line in report.splitlines() if "± " in line[:40])
 
+
+def test_a_finished_bench_can_get_more_designs_and_seeds(bench, finished):
+    shutil.copytree(finished, "out")
+    runs = written()
     bench_rewards(bench())  # everything is there
-    assert (results(), written()) == (first, runs)
-    (tmp_path / "two.json").write_text(json.dumps({"glad": "sentiment - length(9)", "new": "length(3)"}))
+    assert written() == runs
+    assert equal(results(), results(finished))
+    designs({"glad": DESIGNS["glad"], "new": "length(3)"})
     bench_rewards(bench(seeds=2))
     now = written()
     assert [name for name in now if name not in runs] == [
         "glad/seed-1/model.safetensors", "new/seed-0/model.safetensors", "new/seed-1/model.safetensors",
     ]  # fmt: skip
-    assert now["glad/seed-0/model.safetensors"] == runs["glad/seed-0/model.safetensors"]
-    assert "2 seeds" in results()["interval"]
+    assert {name: now[name] for name in runs} == runs
+    assert "2 seeds" in results()["/interval"]
+    designs({"words": "length(4)"})  # no longer in the plan, but still there
+    with pytest.raises(ValueError, match=r"words/seed-0 was trained on 'length\(2\)'"):
+        bench_rewards(bench())
 
+
+def test_other_settings_do_not_go_on(bench, finished):
+    shutil.copytree(finished, "out")
     with pytest.raises(ValueError, match="out holds a bench with updates 2, now 3: give the same options"):
         bench_rewards(bench(updates=3))
-    (tmp_path / "two.json").write_text(json.dumps({"new": "length(4)"}))
-    with pytest.raises(ValueError, match=r"design 'new' = 'length\(3\)', now 'length\(4\)'"):
-        bench_rewards(bench())
-    (tmp_path / "two.json").write_text(json.dumps({"words": "length(4)"}))  # no longer in the plan, but still there
-    with pytest.raises(ValueError, match=r"words/seed-0 was trained on 'length\(2\)'"):
+    designs({"words": "length(4)"})
+    with pytest.raises(ValueError, match=r"design 'words' = 'length\(2\)', now 'length\(4\)'"):
         bench_rewards(bench())
 
 
@@ -287,20 +326,18 @@ class StopsOnce(StopRequest):
         pass
 
 
-def test_an_interrupted_bench_ends_like_an_uninterrupted_one(bench):
-    whole = bench_rewards(bench(out="whole"))
+def test_an_interrupted_bench_ends_like_an_uninterrupted_one(bench, finished):
     bench_rewards(bench(), StopsOnce("out/glad/seed-0"))
     assert len(read_metrics(Path("out/words/seed-0"))) == 2
     assert len(read_metrics(Path("out/glad/seed-0"))) == 1
     assert not Path("out/report.md").exists()
     bench_rewards(bench())
-    assert results() == results(whole)
+    assert equal(results(), results(finished))
 
 
-def test_side_by_side_equals_one_after_the_other(bench):
-    bench_rewards(bench(out="one"))
-    bench_rewards(bench(out="two", workers=2))
-    assert results(Path("two")) == results(Path("one"))
+def test_side_by_side_equals_one_after_the_other(bench, finished):
+    bench_rewards(bench(workers=2))
+    assert equal(results(), results(finished))
 
 
 def test_an_error_in_a_worker_names_the_design(bench):
@@ -316,8 +353,8 @@ def test_an_error_in_a_worker_names_the_design(bench):
         ({"fine": "sentiment", "bad": "0*sentiment"}, "design 'bad' = .* pays the untrained model the same"),
     ],
 )
-def test_a_wrong_design_fails_before_anything_is_trained(bench, tmp_path, table, message):
-    (tmp_path / "two.json").write_text(json.dumps(table))
+def test_a_wrong_design_fails_before_anything_is_trained(bench, table, message):
+    designs(table)
     with pytest.raises(ValueError, match=message):
         bench_rewards(bench())
     assert not written()
@@ -325,10 +362,10 @@ def test_a_wrong_design_fails_before_anything_is_trained(bench, tmp_path, table,
 
 def test_minutes_become_updates(bench):
     bench_rewards(bench(updates=None, minutes=1e-6))
-    assert results()["training"]["updates"] == 1
+    assert results()["/training/updates"] == 1
     assert len(read_metrics(Path("out/words/seed-0"))) == 1
     bench_rewards(bench(updates=None, minutes=1.0))  # goes on with what the first trial found
-    assert results()["training"]["updates"] == 1
+    assert results()["/training/updates"] == 1
 
 
 def test_quick_and_its_exceptions():
@@ -353,12 +390,14 @@ def test_settings_that_cannot_work(changes, message):
         RewardBench(**changes)
 
 
-def test_the_command(bench, capsys):
+def test_the_command(bench, finished, capsys):
+    shutil.copytree(finished, "here")
     settings = bench()
     arguments = [
-        "bench", "rewards", "--designs", "two.json", "--seeds", "1", "--updates", "1", "--workers", "1",
+        "bench", "rewards", "--designs", "two.json", "--seeds", "1", "--updates", "2", "--workers", "1",
         "--out", "here", "--eval-episodes", "10", "--episodes", "8", "--model", settings.model,
         "--prompts", settings.prompts, "--max-new-tokens", "6", "--minibatch-size", "4",
+        "--learning-rate", "5e-4", "--kl-coef", "0.037",
     ]  # fmt: skip
     assert main([*arguments, "--json"]) == 0
     shown = capsys.readouterr()
@@ -368,5 +407,5 @@ def test_the_command(bench, capsys):
     assert "distinct-2" in capsys.readouterr().out
     Path("full").mkdir()
     Path("full/notes.txt").write_text("mine")
-    assert main([*arguments[:-4], "--out", "full"]) == 2
+    assert main([*arguments, "--out", "full"]) == 2
     assert "full is not empty and holds no bench.json" in capsys.readouterr().err
