@@ -208,11 +208,10 @@ def test_a_number_that_json_lacks_is_refused():
         page({"reward": float("nan")})
 
 
-def test_the_command(tiny_config, capsys):
+def test_the_command(tiny_config, capsys, caplog):
     run = train(tiny_config(max_minutes=1e-9))
     assert main(["inspect", str(run), "--episodes", "2"]) == 0
-    streams = capsys.readouterr()
-    assert streams.out == "" and f"see {run / 'inspection.html'}" in streams.err
+    assert capsys.readouterr().out == "" and f"see {run / 'inspection.html'}" in caplog.text
     first = (run / "inspection.html").read_text(encoding="utf-8")
     assert main(["inspect", "latest", "--episodes", "2", "--json", "--out", "pages/a.html"]) == 0
     data = json.loads(capsys.readouterr().out)
