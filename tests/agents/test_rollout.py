@@ -5,8 +5,9 @@ import torch
 
 from agents.policy import Action, Actor
 from agents.rollout import collect
-from dyngen_env.structs import Example
+from dyngen_env.structs import Example, Feedback
 from tests.agents.small import small_env, small_policy
+from tests.envs import Talker
 
 
 class Scripted:
@@ -47,6 +48,16 @@ def test_everything_stands_at_the_token_it_belongs_to():
     assert batch.values[2, :9].tolist() == [0, 0, 0, 0, 4, 5, 6, 7, 0]
     assert batch.rewards[2, :9].tolist() == [0, 0, 0, 0, 0, 0, 0, 3, 0]
     assert batch.reward_terms["letters"].tolist() == [1, 2, 3]
+
+
+def test_an_episode_brings_its_own_dialogue():
+    user = Talker((Feedback("ok", 2.0), Feedback("bye", -1.0, True)))
+    env = small_env(3, prompts=["xyz"], reward=letters, user=user, max_turns=3)
+    for row, dialogue in enumerate(collect(env, Scripted(), 6, seed=0).dialogues):
+        written = [turn["text"] for turn in dialogue if turn["role"] == "agent"]
+        assert written == ["a" * (row // 2 + 1), ""]  # row r plays episodes 2r and 2r + 1
+        assert [turn.get("rating") for turn in dialogue if turn["role"] == "user"] == [None, 2.0, -1.0]
+    assert collect(small_env(2, prompts=["xyz"]), Scripted(), 2, seed=0).dialogues == [None, None]
 
 
 def test_chosen_examples_are_played_once_each():
