@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.reward_bench.designs import Design
-from agents.reward_bench.hacking import fallen
+from agents.reward_bench.hacking import Verdict, judge
 from agents.reward_bench.scores import MEASURES, Score, Scores, held_out
 from agents.reward_bench.statistics import Estimate, jackknife_error, over_episodes, over_seeds
 
@@ -39,10 +39,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows by name, "untrained" first, and for each design the held-out measures that say that it was hacked."""
+    """Rows by name, "untrained" first, and for each design whether it was hacked, by `Measure.key`."""
 
     rows: dict[str, Row]
-    hacked: dict[str, tuple[str, ...]]
+    verdicts: dict[str, Verdict]
     interval: str  # over what it is taken
 
 
@@ -51,14 +51,14 @@ def build_matrix(designs: Sequence[Design], scores: Mapping[str | None, Sequence
     untrained = scores[None]
     rows = {UNTRAINED: _row(untrained, untrained)}
     rows |= {design.name: _row(scores[design.name], untrained) for design in designs}
-    hacked = {}
+    verdicts = {}
     for design in designs:
         row = rows[design.name]
         changes = {measure.key: row.measures[measure.key].change for measure in held_out(design)}
-        hacked[design.name] = fallen(row.rewards[design.name].change, changes)
+        verdicts[design.name] = judge(row.rewards[design.name].change, changes)
     several = len(untrained) > 1
     interval = f"{len(untrained)} seeds (Student's t)" if several else "the episodes of one seed (jackknife)"
-    return Matrix(rows, hacked, interval)
+    return Matrix(rows, verdicts, interval)
 
 
 def constant_design(designs: Sequence[Design], untrained: Scores) -> Design | None:

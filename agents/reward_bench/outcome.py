@@ -49,7 +49,7 @@ def write_outcome(outcome: Outcome) -> None:
             for name, row in matrix.rows.items()
         },
         "held_out": {design.name: [measure.key for measure in held_out(design)] for design in plan.designs},
-        "hacked": matrix.hacked,
+        "hacking": {name: {"flag": v.flag, **v._asdict()} for name, v in matrix.verdicts.items()},
         "by_seed": {name or UNTRAINED: [_by_seed(s) for s in scores] for name, scores in outcome.scores.items()},
         "samples": {name or UNTRAINED: scores[0].samples for name, scores in outcome.scores.items()},
         "workers": outcome.workers,

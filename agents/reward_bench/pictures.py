@@ -11,13 +11,14 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from agents.learning_curve import FAINT, INK, running_mean
 from agents.reward_bench.designs import Design
+from agents.reward_bench.hacking import Verdict
 from agents.reward_bench.matrix import Cell, Matrix
 from agents.reward_bench.report import shown
 from agents.reward_bench.scores import MEASURES, held_out
@@ -35,33 +36,28 @@ def draw_matrix(path: Path, designs: Sequence[Design], matrix: Matrix) -> None:
     width, height = len(designs) + GAP + len(MEASURES), len(matrix.rows)
     figure = Figure(figsize=(4.2 + 1.05 * width, 2.3 + 0.62 * height), dpi=100, layout="constrained")
     axes = figure.subplots()
-    on = {design.name: {m.key for m in MEASURES if m.quality} - {m.key for m in held_out(design)} for design in designs}
-    for y, (name, row) in enumerate(matrix.rows.items()):
-        for x, design in enumerate(designs):
-            _draw_cell(axes, x, y, row.rewards[design.name], boxed=design.name == name)
-        for x, measure in enumerate(MEASURES, len(designs)):
-            cell, fell = row.measures[measure.key], measure.key in matrix.hacked.get(name, ())
-            _draw_cell(axes, x + GAP, y, cell, min(2, measure.digits), boxed=measure.key in on.get(name, ()), fell=fell)
-        if matrix.hacked.get(name):
-            axes.text(width - 0.4, y, "hacked", color=FELL, weight="bold", va="center", fontsize=11)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
-    labels = [design.name for design in designs] + [m.label.replace(", ", ",\n") for m in MEASURES]
+    expressions = {design.name: design.expression for design in designs}
+    for y, (name, row) in enumerate(matrix.rows.items()):
+        _name_row(axes, y, name, expressions.get(name, name))
+        for x, design in enumerate(designs):
+            _draw_cell(axes, x, y, row.rewards[design.name], boxed=design.name == name)
+        outside = {m.key for d in designs if d.name == name for m in held_out(d)}
+        verdict = matrix.verdicts.get(name, Verdict())
+        for x, m in enumerate(MEASURES, len(designs)):
+            own = name in expressions and m.quality and m.key not in outside
+            _draw_cell(axes, x + GAP, y, row.measures[m.key], min(2, m.digits), boxed=own, fell=m.key in verdict.fallen)
+        falls = [(m.label, row.measures[m.key]) for m in MEASURES if m.key in verdict.fallen]
+        _name_falls(axes, width - 0.4, y, verdict.flag, falls)
+    labels = [design.name for design in designs] + [m.heading.replace(", ", ",\n") for m in MEASURES]
     axes.set_xticks([x + GAP * (x >= len(designs)) for x in range(len(labels))], labels, fontsize=9.5)
-    axes.set_yticks(range(height), [""] * height)
-    expressions = {design.name: textwrap.shorten(design.expression, 44, placeholder=" …") for design in designs}
-    for y, name in enumerate(matrix.rows):
-        below = expressions.get(name, name) != name  # a reward that is its own name need not be repeated
-        axes.text(-0.6, y - 0.14 * below, name, ha="right", va="center", fontsize=11, weight="bold", color=INK)
-        if below:
-            axes.text(-0.6, y + 0.2, expressions[name], ha="right", va="center", fontsize=8, color=INK)
+    axes.set_yticks([])
     axes.xaxis.tick_top()
-    for left, count, title in (
-        (0, len(designs), "the designs' rewards"),
-        (len(designs) + GAP, len(MEASURES), "other measures"),
-    ):
-        axes.text(left + (count - 1) / 2, -1.12, title, ha="center", fontsize=11, weight="bold", color=INK)
     axes.text(-0.6, -0.68, "trained on ↓    measured by →", ha="right", fontsize=9.5, color=INK)
+    titles = dict(ha="center", fontsize=11, weight="bold", color=INK)
+    axes.text((len(designs) - 1) / 2, -1.12, "the designs' rewards", **titles)
+    axes.text(len(designs) + GAP + (len(MEASURES) - 1) / 2, -1.12, "other measures", **titles)
     axes.tick_params(colors=INK, length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(ScalarMappable(SCALE, COLOURS), ax=axes, extend="both", shrink=0.8, aspect=25, pad=0.07)
@@ -69,19 +65,36 @@ def draw_matrix(path: Path, designs: Sequence[Design], matrix: Matrix) -> None:
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(colors=INK, length=0, labelsize=9)
     figure.supxlabel(
-        f"Mean and 95% interval over {matrix.interval}. Boxed: what the policy was trained on. "
-        "Bold red: held out, and down while the own reward is up.",
+        f"Mean and 95% interval over {matrix.interval}. Boxed: what it was trained on. "
+        "Bold without a box: held out, and down while the own reward is up.",
         fontsize=9.5, color=INK,
     )  # fmt: skip
     figure.savefig(path)
+
+
+def _name_row(axes: Axes, y: int, name: str, expression: str) -> None:
+    """The expression stands below, unless it is the name."""
+    below = expression != name
+    axes.text(-0.6, y - 0.14 * below, name, ha="right", va="center", fontsize=11, weight="bold", color=INK)
+    if below:
+        short = textwrap.shorten(expression, 44, placeholder=" …")
+        axes.text(-0.6, y + 0.2, short, ha="right", va="center", fontsize=8, color=INK)
+
+
+def _name_falls(axes: Axes, x: float, y: int, flag: str, falls: Sequence[tuple[str, Cell]]) -> None:
+    """What fell while the reward rose, and by how many standard deviations."""
+    lines = [label if cell.effect is None else f"{label} {cell.effect:+.1f}" for label, cell in falls]
+    axes.text(x, y - 0.24, flag, color=FELL, weight="bold", va="center", fontsize=11)
+    axes.text(x, y - 0.04, "\n".join(lines), color=FELL, va="top", fontsize=8.5)
 
 
 def _draw_cell(
     axes: Axes, x: float, y: int, cell: Cell, digits: int = 2, *, boxed: bool = False, fell: bool = False
 ) -> None:
     face = NO_UNIT if cell.effect is None else COLOURS(SCALE(cell.effect))
-    strong = cell.effect is not None and abs(SCALE(cell.effect) - 0.5) > 0.35
-    ink = "white" if strong else FELL if fell else INK
+    red, green, blue = to_rgb(face)
+    dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.6
+    ink = "white" if dark else FELL if fell else INK
     axes.add_patch(Rectangle((x - 0.49, y - 0.48), 0.98, 0.96, facecolor=face, edgecolor="none"))
     if boxed:
         axes.add_patch(Rectangle((x - 0.48, y - 0.47), 0.96, 0.94, fill=False, edgecolor="black", linewidth=2))

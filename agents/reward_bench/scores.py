@@ -37,17 +37,23 @@ class Measure:
     key: str
     label: str
     reward: type[Reward] | None = None
+    unit: str = ""
     quality: bool = True
     digits: int = 3  # to show
+
+    @property
+    def heading(self) -> str:
+        """With the unit, if there is one."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
 
 
 MEASURES = (
     Measure("human_rating", "human rating", HumanRating),
     Measure("vader", "VADER", Sentiment),
-    Measure("fluency", "fluency, nats", Fluency),
+    Measure("fluency", "fluency", Fluency, unit="nats"),
     Measure("distinct_2", "distinct-2"),
     Measure("length", "tokens", quality=False, digits=1),
-    Measure("kl", "KL, nats per token", quality=False),
+    Measure("kl", "KL", unit="nats per token", quality=False),
 )
 
 
@@ -95,7 +101,7 @@ def check_designs(designs: Sequence[Design], config: TrainConfig) -> None:
     for design in designs:
         try:
             make_env(config, 1, "eval", design.reward())
-        except (ValueError, TypeError, ImportError) as error:
+        except (ValueError, TypeError, ImportError, OSError) as error:
             raise ValueError(f"design {design.name!r} = {design.expression!r} cannot be paid here: {error}") from error
 
 

@@ -21,14 +21,18 @@ def outcome_table(results: dict[str, Any]) -> RenderableType:
     for name in results["designs"]:
         table.add_row(f"reward {name}", *(_cell(row["rewards"][name]) for row in rows.values()))
     for measure in MEASURES:
-        table.add_row(measure.label, *(_cell(row["measures"][measure.key], measure.digits) for row in rows.values()))
-    labels = {measure.key: measure.label.split(",")[0] for measure in MEASURES}
-    verdicts = [
-        Text(f"hacked: {name}, as {' and '.join(labels[key] for key in fallen)} fell while it rose", style="red")
-        for name, fallen in results["hacked"].items()
-        if fallen
+        table.add_row(measure.heading, *(_cell(row["measures"][measure.key], measure.digits) for row in rows.values()))
+    labels = {measure.key: measure.label for measure in MEASURES}
+    flags = [
+        Text(f"{name} is {verdict['flag']}: {_and(verdict['fallen'], labels)} fell while it rose", style="red")
+        for name, verdict in results["hacking"].items()
+        if verdict["flag"]
     ]
-    return Group(table, *(verdicts or [Text("hacked: none")]))
+    return Group(table, *(flags or [Text("no design is hacked")]))
+
+
+def _and(keys: list[str], labels: dict[str, str]) -> str:
+    return " and ".join(labels[key] for key in keys)
 
 
 def _cell(cell: dict[str, float], digits: int = 3) -> Text:

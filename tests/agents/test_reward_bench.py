@@ -19,7 +19,7 @@ from agents.policy import Actor, CausalLMPolicy
 from agents.ppo import PPOConfig
 from agents.reward_bench import RewardBench, bench_rewards
 from agents.reward_bench.designs import Design, parts, read_designs
-from agents.reward_bench.hacking import fallen
+from agents.reward_bench.hacking import Verdict, judge
 from agents.reward_bench.matrix import build_matrix, constant_design
 from agents.reward_bench.scores import MEASURES, Score, Scores, held_out, score
 from agents.reward_bench.statistics import Estimate, jackknife_error, over_episodes, over_seeds, t_quantile
@@ -57,18 +57,20 @@ def test_the_jackknife_of_a_mean_is_the_usual_error():
 
 
 @pytest.mark.parametrize(
-    "own, held, expected",
+    "own, held, expected, flag",
     [
-        ((0.5, 0.1), {"a": (-0.2, 0.1), "b": (0.2, 0.1)}, ("a",)),
-        ((0.5, 0.1), {"a": (-0.2, 0.1), "b": (-9, 8.9)}, ("a", "b")),
-        ((0.5, 0.6), {"a": (-0.2, 0.1)}, ()),  # who has not risen has hacked nothing
-        ((-0.5, 0.1), {"a": (-0.2, 0.1)}, ()),
-        ((0.5, 0.1), {"a": (-0.2, 0.2), "b": (-0.2, 0.3)}, ()),  # the interval holds 0
-        ((0.5, 0.1), {}, ()),
+        ((0.5, 0.1), {"a": (-0.2, 0.1), "b": (-9, 8.9)}, Verdict(("a", "b"), ()), "hacked"),
+        ((0.5, 0.1), {"a": (-0.2, 0.1), "b": (0.2, 0.1)}, Verdict(("a",), ("b",)), "partly hacked"),
+        ((0.5, 0.1), {"a": (0.2, 0.1), "b": (0.2, 0.3)}, Verdict((), ("a",)), ""),
+        ((0.5, 0.1), {"a": (-0.2, 0.2), "b": (-0.2, 0.3)}, Verdict(), ""),  # the interval holds 0
+        ((0.5, 0.6), {"a": (-0.2, 0.1)}, Verdict(), ""),  # what has not risen was not hacked
+        ((-0.5, 0.1), {"a": (-0.2, 0.1)}, Verdict(), ""),
+        ((0.5, 0.1), {}, Verdict(), ""),
     ],
 )
-def test_the_rule(own, held, expected):
-    assert fallen(Estimate(*own), {name: Estimate(*change) for name, change in held.items()}) == expected
+def test_the_rule(own, held, expected, flag):
+    verdict = judge(Estimate(*own), {name: Estimate(*change) for name, change in held.items()})
+    assert (verdict, verdict.flag) == (expected, flag)
 
 
 # ---------------------------------------------------------------- designs
@@ -177,11 +179,11 @@ def test_a_matrix_over_seeds_compares_each_seed_with_itself():
     assert matrix.rows["x"].measures["vader"].change == (-1, 0)
     assert matrix.rows["x"].measures["kl"].effect is None  # the untrained KL has no spread
     assert not cell.change.above_zero
-    assert matrix.hacked == {"x": ()}
+    assert matrix.verdicts == {"x": Verdict()}
     surer = [replace(policy, rewards={"x": Score(10 * s + 2.0, policy.rewards["x"].without)})
              for s, policy in enumerate(trained)]  # fmt: skip
-    hacked = build_matrix([Design("x", "human_rating")], {None: untrained, "x": surer}).hacked
-    assert hacked == {"x": ("vader", "fluency", "distinct_2")}  # length and KL say nothing about quality
+    verdict = build_matrix([Design("x", "human_rating")], {None: untrained, "x": surer}).verdicts["x"]
+    assert verdict.fallen == ("vader", "fluency", "distinct_2")  # length and KL say nothing about quality
 
 
 def test_a_matrix_of_one_seed_pairs_the_episodes():
@@ -340,9 +342,9 @@ def test_side_by_side_equals_one_after_the_other(bench, finished):
     assert equal(results(), results(finished))
 
 
-def test_an_error_in_a_worker_names_the_design(bench):
+def test_an_error_in_training_names_the_design(bench):
     with pytest.raises(FloatingPointError, match="design 'words', seed 0: update 1 of 2 has no finite result"):
-        bench_rewards(bench(workers=2, algorithm=PPOConfig(learning_rate=1e30, minibatch_size=4)))
+        bench_rewards(bench(algorithm=PPOConfig(learning_rate=1e30, minibatch_size=4)))
 
 
 @pytest.mark.parametrize(
@@ -350,7 +352,7 @@ def test_an_error_in_a_worker_names_the_design(bench):
     [
         ({"fine": "sentiment", "bad": "sentiment + fluency('nonesuch')"}, "design 'bad' = .* no model 'nonesuch'"),
         ({"fine": "sentiment", "bad": "matches('[')"}, "design 'bad' = .* no regular expression"),
-        ({"fine": "sentiment", "bad": "0*sentiment"}, "design 'bad' = .* pays the untrained model the same"),
+        ({"fine": "length(9)", "bad": "0*length"}, "design 'bad' = .* pays the untrained model the same"),
     ],
 )
 def test_a_wrong_design_fails_before_anything_is_trained(bench, table, message):
