@@ -55,7 +55,7 @@ def draw_matrix(path: Path, designs: Sequence[Design], matrix: Matrix) -> None:
     axes.set_yticks([])
     axes.xaxis.tick_top()
     axes.text(-0.6, -0.68, "trained on ↓    measured by →", ha="right", fontsize=9.5, color=INK)
-    titles = dict(ha="center", fontsize=11, weight="bold", color=INK)
+    titles: dict[str, Any] = dict(ha="center", fontsize=11, weight="bold", color=INK)
     axes.text((len(designs) - 1) / 2, -1.12, "the designs' rewards", **titles)
     axes.text(len(designs) + GAP + (len(MEASURES) - 1) / 2, -1.12, "other measures", **titles)
     axes.tick_params(colors=INK, length=0)
