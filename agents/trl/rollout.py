@@ -53,7 +53,9 @@ class EnvRollout:
         Raises:
             ValueError: the trainer samples in a way that the env cannot, or model and env do not fit.
         """
-        lm: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
+        lm: Any = trainer.accelerator.unwrap_model(trainer.model)
+        if hasattr(lm, "get_base_model"):  # PEFT: its adapters sit inside the model that they adapt
+            lm = lm.get_base_model()
         first, learning = self._actor is None, lm.training
         actor = self._actor = self._acting(lm, _sampling(trainer), trainer)
         actor.policy.engine.invalidate()  # the weights have changed since, maybe behind torch's back

@@ -268,40 +268,66 @@ def recording(trl):
     return Recording
 
 
-def test_grpo_learns_from_the_tokens_that_were_played(trl, tiny_model, tmp_path):
-    env = env_of(tiny_model, num_envs=8)
-    model = load_model(str(tiny_model), fresh=True)
-    before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
-    trainer = recording(trl)(
-        model,
+def trainer_of(trl, tiny_model, env, folder, options=None, **more):
+    """A GRPOTrainer whose rollouts the env plays."""
+    return recording(trl)(
+        load_model(str(tiny_model), fresh=True),
         reward_funcs=env_reward,
-        args=config(trl, tmp_path),
+        args=config(trl, folder, **options or {}),
         train_dataset=prompt_dataset(env, 12),
         processing_class=load_tokenizer(str(tiny_model)),
         rollout_func=EnvRollout(env),
+        **more,
     )
+
+
+def flat(parameters) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in parameters])
+
+
+def assert_on_policy(inputs) -> None:
+    """Our log-probs are over the legal tokens, TRL's over all: the log of the share of two tokens of 300 apart."""
+    chosen = inputs["tool_mask"].bool() & inputs["completion_mask"].bool()
+    difference = (inputs["sampling_per_token_logps"] - inputs["logprobs"])[chosen]
+    assert difference.min() > 0 and difference.max() < 0.05
+
+
+def test_grpo_learns_from_the_tokens_that_were_played(trl, tiny_model, tmp_path):
+    env = env_of(tiny_model, num_envs=8)
+    trainer = trainer_of(trl, tiny_model, env, tmp_path)
+    before = flat(trainer.model.parameters())
     trainer.train()
     assert len(trainer.seen) == 2
-    tokenizer = env.unwrapped.tokenizer
     inputs = trainer.seen[0]
     prompts = [
         tuple(ids[mask.bool()].tolist()) for ids, mask in zip(inputs["prompt_ids"], inputs["prompt_mask"], strict=True)
     ]
+    tokenizer = env.unwrapped.tokenizer
     assert set(prompts) <= {tuple(tokenizer.encode_opening(text)) for text in DIALOGUE["prompts"]}
     assert prompts[:4] == [prompts[0]] * 4 and prompts[4:] == [prompts[4]] * 4  # two groups, each of one prompt
-
     chosen = inputs["tool_mask"].bool() & inputs["completion_mask"].bool()
     assert 0 < chosen.sum() < inputs["completion_mask"].sum()  # something was said in between
-    # Ours are over the legal tokens, TRL's over all: they differ by the log of the illegal ones' share, two of 300.
-    difference = (inputs["sampling_per_token_logps"] - inputs["logprobs"])[chosen]
-    assert difference.min() > 0 and difference.max() < 0.05
+    for inputs in trainer.seen:
+        assert_on_policy(inputs)
 
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
-    assert len(logs) == 2 and all(np.isfinite(entry["loss"]) for entry in logs)
-    assert all(
-        entry["reward"] == pytest.approx(entry["env/length"] + entry["env/repetition"], abs=1e-4) for entry in logs
-    )
-    assert (torch.cat([p.detach().flatten() for p in model.parameters()]) != before).any()
+    assert len(logs) == 2
+    for entry in logs:
+        assert np.isfinite(entry["loss"])
+        assert entry["reward"] == pytest.approx(entry["env/length"] + entry["env/repetition"], abs=1e-4)
+    assert (flat(trainer.model.parameters()) != before).any()
+
+
+def test_adapters_of_peft_play_and_learn(trl, tiny_model, tmp_path):
+    peft = pytest.importorskip("peft", reason="needs PEFT: pip install peft")
+    adapters = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)  # so that they matter at once
+    trainer = trainer_of(trl, tiny_model, env_of(tiny_model, num_envs=8), tmp_path, peft_config=adapters)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    for inputs in trainer.seen:
+        assert_on_policy(inputs)
+    changed = {name for name, p in trainer.model.named_parameters() if (p != before[name]).any()}
+    assert changed and all("lora" in name for name in changed)
 
 
 def test_grpo_gets_better_at_what_is_paid(trl, tiny_model, tmp_path):
@@ -309,14 +335,7 @@ def test_grpo_gets_better_at_what_is_paid(trl, tiny_model, tmp_path):
     pay = lambda text: text.count("e") / max(1, len(text))  # noqa: E731
     env = env_of(tiny_model, num_envs=32, user=None, max_turns=1, max_new_tokens=8, reward=pay)
     options = dict(per_device_train_batch_size=32, num_generations=16, max_steps=25, learning_rate=5e-3)
-    trainer = trl.GRPOTrainer(
-        load_model(str(tiny_model), fresh=True),
-        reward_funcs=env_reward,
-        args=config(trl, tmp_path, **options, lr_scheduler_type="constant"),
-        train_dataset=prompt_dataset(env, 12),
-        processing_class=load_tokenizer(str(tiny_model)),
-        rollout_func=EnvRollout(env),
-    )
+    trainer = trainer_of(trl, tiny_model, env, tmp_path, options | dict(lr_scheduler_type="constant"))
     trainer.train()
     rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
     assert np.mean(rewards[:3]) < 0.1 and np.mean(rewards[-3:]) > 0.15, rewards

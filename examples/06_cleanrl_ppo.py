@@ -1,6 +1,6 @@
 """PPO in the style of CleanRL: one file, nothing hidden, on `gym.make_vec`. Two minutes for 50000 steps.
 
-    python examples/cleanrl_ppo.py --total-timesteps 50000
+    python examples/06_cleanrl_ppo.py --total-timesteps 50000
 
 It is CleanRL's ppo.py (https://docs.cleanrl.dev/rl-algorithms/ppo/, Huang et al. 2022) but for how the envs are made:
 the agent is a small MLP that reads a language model's hidden state and chooses among its k most likely next tokens.
