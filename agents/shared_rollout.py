@@ -80,7 +80,7 @@ def collect_together(
     # Where each episode stands in the batch of one process: by its row if rows play on, by its number if they do not.
     numbers = torch.arange(episodes)
     if group_size == 1:
-        numbers = numbers[:rows].repeat_interleave(quota(episodes, rows))
+        numbers = torch.arange(rows).repeat_interleave(quota(episodes, rows))
     order = torch.cat([numbers[numbers % processes.count == rank] for rank in range(processes.count)])
     batch = join(whole).take(order.argsort(stable=True)).to(env.device)
     return replace(batch, groups=torch.arange(episodes, device=env.device) // group_size)

@@ -12,19 +12,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from agents.learner import Learner
+from agents.learner import AlgorithmConfig, Learner
 from agents.ppo import PPOConfig
 from agents.processes import ALONE, Processes, launched
 from agents.reinforce import REINFORCEConfig
 from agents.train_config import TrainConfig
 
 # 10 episodes in 4 rows: an uneven share. Minibatches of 9 and 1: in the second a process has nothing to do.
-ALGORITHMS = {
-    "ppo": PPOConfig(
-        epochs=1, minibatch_size=9, max_tokens=64, kl_target=0.1, kl_horizon=50, kl_coef=0.2, ent_coef=0.01
-    ),
-    "rloo": REINFORCEConfig(baseline="rloo", group_size=2),
-    "rebn": REINFORCEConfig(baseline="rebn", minibatch_size=4),
+PPO = PPOConfig(epochs=1, minibatch_size=9, max_tokens=64, kl_target=0.1, kl_horizon=50, kl_coef=0.2, ent_coef=0.01)
+RUNS: dict[str, tuple[AlgorithmConfig, dict[str, int]]] = {
+    "ppo": (PPO, {}),
+    "lora": (PPO, dict(lora_rank=2)),
+    "rloo": (REINFORCEConfig(baseline="rloo", group_size=2), {}),
+    "rebn": (REINFORCEConfig(baseline="rebn", minibatch_size=4), {}),
 }
 
 
@@ -34,10 +34,10 @@ def vowels(text: str) -> float:
 
 def record(model: str, prompts: str, name: str, processes: Processes = ALONE) -> dict[str, Tensor]:
     """Batches, metrics, the gradient of every step, and the weights at the end, by name."""
-    config = TrainConfig(
-        model=model, prompts=prompts, max_new_tokens=6, num_envs=4, episodes=10, updates=2, normalise_reward=True
-    )
-    learner = Learner(config, ALGORITHMS[name], vowels, processes=processes)
+    algorithm, changes = RUNS[name]
+    sizes = dict(max_new_tokens=6, num_envs=4, episodes=10, updates=2) | changes
+    config = TrainConfig(model=model, prompts=prompts, normalise_reward=True, **sizes)  # type: ignore[arg-type]
+    learner = Learner(config, algorithm, vowels, processes=processes)
     optimizer = learner.algorithm.optimizer
     out: dict[str, Tensor] = {"gain": torch.tensor(learner.reward_scale.gain)}
     step = optimizer.adam.step
@@ -62,7 +62,7 @@ if __name__ == "__main__":
     model, prompts, folder = sys.argv[1:]
     processes = launched()
     assert processes.count == 2
-    for name in ALGORITHMS:
+    for name in RUNS:
         found = record(model, prompts, name, processes)
         save_file({k: v.contiguous() for k, v in found.items()}, Path(folder) / f"{name}-{processes.rank}.safetensors")
     processes.leave()

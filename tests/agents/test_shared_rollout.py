@@ -67,6 +67,7 @@ def play(processes, rows, episodes, **options):
         (12, 12, 1),  # one episode a row
         (6, 24, 1),  # several in each
         (6, 18, 1),
+        (18, 12, 1),  # more rows than episodes
         (6, 12, 3),
         (12, 30, 2),  # groups in several parts, of which the last leaves rows idle
     ],
