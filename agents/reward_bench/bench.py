@@ -53,11 +53,14 @@ def bench_rewards(bench: RewardBench, stop: StopRequest | None = None) -> Path:
     ):
         if bench.minutes is not None and saved is None:
             plan = _with_updates(plan, _updates_in(60 * bench.minutes, plan, out, workers))
+            if stop.signal is not None:
+                return out
         write_plan(plan, out)
         scores = _all_scores(plan, out, workers, progress)
     if stop.signal is None:
         matrix = build_matrix(plan.designs, scores)
-        write_outcome(Outcome(plan, out, scores, matrix, workers.count, time.monotonic() - began))
+        seconds = time.monotonic() - began if saved is None else None
+        write_outcome(Outcome(plan, out, scores, matrix, workers.count, seconds))
     return out
 
 

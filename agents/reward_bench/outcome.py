@@ -27,7 +27,7 @@ class Outcome:
     scores: dict[str | None, list[Scores]]
     matrix: Matrix
     workers: int
-    seconds: float  # of this process; a bench that was interrupted has had more
+    seconds: float | None  # that it took, None if it was interrupted
 
 
 def write_outcome(outcome: Outcome) -> None:
@@ -53,7 +53,7 @@ def write_outcome(outcome: Outcome) -> None:
         "by_seed": {name or UNTRAINED: [_by_seed(s) for s in scores] for name, scores in outcome.scores.items()},
         "samples": {name or UNTRAINED: scores[0].samples for name, scores in outcome.scores.items()},
         "workers": outcome.workers,
-        "seconds": round(outcome.seconds, 1),
+        "seconds": outcome.seconds and round(outcome.seconds, 1),
         "seconds_per_run": round(sum(run_seconds) / len(run_seconds), 1),
         "versions": versions(),
     }

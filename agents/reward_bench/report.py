@@ -62,8 +62,9 @@ def _settings(plan: Plan, results: dict[str, Any]) -> str:
         f"episodes, learning rate {plan.algorithm.learning_rate:g}, KL coefficient {plan.algorithm.kl_coef:g} for a "
         "reward scaled to deviation 1 under the untrained model. Then each policy, and the untrained model beside it, "
         f"completed the same {plan.eval_episodes} prompts, which were not trained on, with the same random numbers.\n\n"
-        f"{results['seconds_per_run']:.0f} s of training a run, {results['workers']} at a time; "
-        f"{results['seconds'] / 60:.1f} minutes in all. torch {results['versions']['torch']}."
+        f"{results['seconds_per_run']:.0f} s of training a run, {results['workers']} at a time"
+        + (f"; {results['seconds'] / 60:.1f} minutes in all" if results["seconds"] else "")
+        + f". torch {results['versions']['torch']}."
     )
 
 

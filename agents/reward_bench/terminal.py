@@ -16,10 +16,13 @@ def outcome_table(results: dict[str, Any]) -> RenderableType:
     """What results.json holds: a row a measure, a column a policy, bold where it differs from the untrained one."""
     rows = results["matrix"]
     table = Table("", *rows, header_style="bold", caption=f"bold: changed, by 95% intervals over {results['interval']}")
+    for column in table.columns:
+        column.overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
     for name in results["designs"]:
-        table.add_row(f"reward {name}", *(_cell(row["rewards"][name]) for row in rows.values()))
+        table.add_row(name, *(_cell(row["rewards"][name]) for row in rows.values()))
+    table.add_section()  # above: the designs' rewards, below: the other measures
     for measure in MEASURES:
         table.add_row(measure.heading, *(_cell(row["measures"][measure.key], measure.digits) for row in rows.values()))
     labels = {measure.key: measure.label for measure in MEASURES}
