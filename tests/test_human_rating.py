@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from dyngen_env.assets.make_human_rating import Sparse, correlations, ridge
 from dyngen_env.assets.reviews import load_reviews
+from dyngen_env.lm.loading import load_model, load_tokenizer
+from dyngen_env.lm.rater import LMRater, last_states
+from dyngen_env.rewards import HumanRating
 from dyngen_env.scoring import text_features
 from dyngen_env.scoring.human_rating import PATH, LinearRating, human_rating
 from dyngen_env.scoring.text_features import GRAMS, SIZE, features, ngrams
@@ -64,7 +69,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
 def test_the_embedded_model_predicts_held_out_ratings():
     held_out = load_reviews("eval")
     found = correlations(held_out, [human_rating(review.text) for review in held_out])
-    assert found["film"] > 0.72 and found["product"] > 0.73  # 0.731 and 0.742 in assets/README.md
+    assert found["film"] > 0.72 and found["product"] > 0.73  # 0.740 each in assets/README.md
     assert PATH.stat().st_size < 10e6
 
 
@@ -76,3 +81,45 @@ def test_the_reward():
         paid.append(write(env, text, END)[1])
         assert paid[-1] == pytest.approx(human_rating(text) / 4)
     assert paid[0] > 0.2 and paid[1] < -0.2
+
+
+class TestALanguageModelAsTheJudge:
+    TEXTS = ("a wonderful film", "dull", "I do not know what to say about this one, but it was long")
+
+    def judge(self) -> LMRater:
+        weights = np.random.default_rng(0).normal(size=(2, 192)).astype(np.float32) / 50
+        return LMRater("reviews-lm", (1, 4), weights, 0.5)
+
+    def test_it_reads_the_last_token_of_the_question_whatever_else_is_in_the_batch(self):
+        states = last_states("reviews-lm", (1, 4), self.TEXTS)
+        assert states.shape == (3, 2, 192)
+        model, tokenizer = load_model("reviews-lm", dtype=torch.bfloat16), load_tokenizer("reviews-lm")
+        for text, own in zip(self.TEXTS, states, strict=True):
+            parts = ("Review: ", text, "\nThe reviewer's opinion of it: it is")
+            ids = [i for part in parts for i in tokenizer.encode(part, add_special_tokens=False)]
+            with torch.no_grad():
+                hidden = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+            alone = torch.stack([hidden[layer][0, -1] for layer in (1, 4)]).float()
+            torch.testing.assert_close(torch.from_numpy(own), alone, atol=0.1, rtol=0.05)  # bfloat16
+
+    def test_a_saved_judge_is_a_reward_by_its_path(self, tmp_path):
+        path = tmp_path / "judge.npz"
+        judge = self.judge()
+        judge.save(path)
+        ratings = LMRater.load(path)(self.TEXTS)
+        np.testing.assert_allclose(ratings, judge(self.TEXTS))
+        expected = 0.5 + np.einsum("nkd,kd->n", last_states("reviews-lm", (1, 4), self.TEXTS), judge.weights)
+        np.testing.assert_allclose(ratings, expected)
+        env = gym.make("dyngen/Generate-v0", reward=f"human_rating('{path.as_posix()}')", prompts=["A"]).unwrapped
+        env.reset(seed=0)
+        for token in env.tokenizer.encode(" dull"):
+            env.step(token)
+        _, reward, terminated, _, info = env.step(min(env.tokenizer.end_ids))
+        assert terminated and abs(reward - np.clip(judge([info["text"]])[0] / 4, -1, 1)) < 1e-6
+
+    def test_another_file_is_refused(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            HumanRating(str(tmp_path / "none.npz"))
+        np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+        with pytest.raises(ValueError, match=r"has no bias, layers, model.*--model smollm2"):
+            HumanRating(str(tmp_path / "other.npz"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from dyngen_env.rewards.reward import Reward, pay_turns
+from dyngen_env.lm.rater import LMRater
+from dyngen_env.rewards.reward import Reward, Surroundings, pay_turns
 from dyngen_env.scoring.human_rating import human_rating
 from dyngen_env.structs import Transition
 
@@ -16,9 +18,28 @@ class HumanRating(Reward):
 
     How well it predicts: `assets/README.md`. Like every learned judge it can be fooled by text unlike what it has seen;
     compare with `sentiment`, which is not learned.
+
+    Args:
+        path: None is the embedded model, a fraction of a millisecond a text. A file written by
+            `python -m dyngen_env.assets.make_human_rating --model smollm2 --out FILE` judges by that language model.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, or it is another's.
     """
 
     name = "human_rating"
 
+    def __init__(self, path: str | None = None):
+        self._judge = None if path is None else LMRater.load(path)
+        self._device = "cpu"
+
+    def bind(self, surroundings: Surroundings) -> Reward:
+        bound = HumanRating()
+        bound._judge, bound._device = self._judge, str(surroundings.device)
+        return bound
+
     def __call__(self, transition: Transition) -> torch.Tensor:
+        if self._judge is not None:
+            ratings = self._judge(list(transition.completions), self._device) / HIGHEST_RATING
+            return pay_turns(transition, np.clip(ratings, -1, 1).tolist())
         return pay_turns(transition, [human_rating(text) / HIGHEST_RATING for text in transition.completions])
