@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from dyngen_env.assets.make_human_rating import Sparse, correlations, ridge
+from dyngen_env.assets.make_human_rating import correlations
 from dyngen_env.assets.reviews import load_reviews
 from dyngen_env.lm.loading import load_model, load_tokenizer
 from dyngen_env.lm.rater import LMRater, last_states
 from dyngen_env.rewards import HumanRating
 from dyngen_env.scoring import text_features
 from dyngen_env.scoring.human_rating import PATH, LinearRating, human_rating
+from dyngen_env.scoring.linear_fit import Sparse, ridge
 from dyngen_env.scoring.text_features import GRAMS, SIZE, features, ngrams
 from tests.envs import END, single, write
 
 
 @pytest.mark.parametrize("strength", [0.3, 10.0])
-def test_ridge_is_the_closed_form(monkeypatch, strength):
+def test_ridge_is_the_closed_form(strength):
     """w = (XᵀX + λI)⁻¹Xᵀy, solved densely."""
-    monkeypatch.setattr("dyngen_env.assets.make_human_rating.SIZE", 12)
     rng = np.random.default_rng(0)
     dense, y = rng.normal(size=(40, 12)) * (rng.random((40, 12)) < 0.4), rng.normal(size=40)
     rows, places = dense.nonzero()
-    w = ridge(Sparse(places, dense[rows, places], rows, 40), y, strength, np.zeros(12), tolerance=1e-9)
+    w = ridge(Sparse(places, dense[rows, places], rows, 40, 12), y, strength, np.zeros(12), tolerance=1e-9)
     np.testing.assert_allclose(w, np.linalg.solve(dense.T @ dense + strength * np.eye(12), dense.T @ y), atol=1e-6)
 
 

@@ -11,7 +11,6 @@ reads the eval split for the report alone; but the small model's n-grams were ch
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,71 +18,25 @@ import numpy as np
 from dyngen_env.assets.reviews import KINDS, Review, load_reviews
 from dyngen_env.lm.rater import LMRater, last_states
 from dyngen_env.scoring.human_rating import PATH, LinearRating
+from dyngen_env.scoring.linear_fit import Sparse, inverse_document_frequencies, ridge, text_matrix
 from dyngen_env.scoring.sentiment import vader
-from dyngen_env.scoring.text_features import GRAMS, SIZE, features, ngrams
+from dyngen_env.scoring.text_features import SIZE
 
 STRENGTHS = (8.0, 4.0, 2.0, 1.0, 0.5)
 LAYERS, LM_STRENGTHS = (18, 22, 25, 28), (3000.0, 1000.0, 300.0, 100.0)  # of SmolLM2's 30, chosen on train and tune
-SELDOM = 2  # n-grams of fewer texts are left out
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Sparse:
-    """N texts as rows of a matrix X (N, SIZE)."""
-
-    places: np.ndarray  # (K,) columns
-    values: np.ndarray  # (K,)
-    rows: np.ndarray  # (K,)
-    count: int  # N
-
-    def times(self, w: np.ndarray) -> np.ndarray:
-        """X w, (N,)."""
-        return np.bincount(self.rows, weights=self.values * w[self.places], minlength=self.count)
-
-    def transposed_times(self, u: np.ndarray) -> np.ndarray:
-        """Xᵀ u, (SIZE,)."""
-        return np.bincount(self.places, weights=self.values * u[self.rows], minlength=SIZE)
-
-
-def inverse_document_frequencies(reviews: Sequence[Review]) -> np.ndarray:
-    """(GRAMS,): log((1 + N)/(1 + n)) + 1 for an n-gram of n of the N texts, 0 where n < `SELDOM`."""
-    found = np.zeros(GRAMS)
-    for review in reviews:
-        found[ngrams(review.text)[0]] += 1
-    return np.where(found < SELDOM, 0.0, np.log((1 + len(reviews)) / (1 + found)) + 1)
-
-
 def matrix(reviews: Sequence[Review], idf: np.ndarray) -> Sparse:
     """The texts of some reviews."""
-    places, values = zip(*(features(review.text, idf) for review in reviews), strict=True)
-    rows = np.repeat(np.arange(len(reviews)), [len(p) for p in places])
-    return Sparse(np.concatenate(places), np.concatenate(values), rows, len(reviews))
-
-
-def ridge(x: Sparse, y: np.ndarray, strength: float, start: np.ndarray, tolerance: float = 1e-3) -> np.ndarray:
-    """argmin ‖Xw - y‖² + strength ‖w‖², by conjugate gradients (Hestenes and Stiefel 1952) from `start` (SIZE,)."""
-    w = start.copy()
-    target = x.transposed_times(y)
-    residual = target - x.transposed_times(x.times(w)) - strength * w
-    direction, size = residual.copy(), residual @ residual
-    for _ in range(200):
-        image = x.transposed_times(x.times(direction)) + strength * direction
-        step = size / (direction @ image)
-        w += step * direction
-        residual -= step * image
-        size, before = residual @ residual, size
-        if size <= tolerance**2 * (target @ target):
-            break
-        direction = residual + size / before * direction
-    return w
+    return text_matrix([review.text for review in reviews], idf, SIZE)
 
 
 def train() -> tuple[LinearRating, float]:
     """The model with the strength that is best on tune, fitted again to train and tune together; and that strength."""
     reviews, tune = load_reviews("train"), load_reviews("tune")
-    idf = inverse_document_frequencies(reviews)
+    idf = inverse_document_frequencies([r.text for r in reviews])
     x, y = matrix(reviews, idf), np.array([r.mean for r in reviews])
     bias, seen = float(y.mean()), matrix(tune, idf)
     best, chosen, strength, w = -1.0, np.zeros(SIZE), 0.0, np.zeros(SIZE)
@@ -94,7 +47,7 @@ def train() -> tuple[LinearRating, float]:
         if (score := sum(scores.values())) > best:
             best, chosen, strength = score, w.copy(), candidate
     reviews = [*reviews, *tune]
-    idf, y = inverse_document_frequencies(reviews), np.array([r.mean for r in reviews])
+    idf, y = inverse_document_frequencies([r.text for r in reviews]), np.array([r.mean for r in reviews])
     bias = float(y.mean())
     return LinearRating(ridge(matrix(reviews, idf), y - bias, strength, chosen), idf, bias), strength
 

@@ -14,6 +14,7 @@ from dyngen_env.rewards.human_rating import HumanRating
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
 from dyngen_env.rewards.normalisation import Normalised
+from dyngen_env.rewards.preference import Preference
 from dyngen_env.rewards.rating import LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability
 from dyngen_env.rewards.repetition import Repetition
@@ -32,6 +33,7 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "left_happy": LeftHappy,
     "length": Length,
     "matches": Matches,
+    "preference": Preference,
     "rating": Rating,
     "readability": Readability,
     "repetition": Repetition,
@@ -72,6 +74,7 @@ __all__ = [
     "Length",
     "Matches",
     "Normalised",
+    "Preference",
     "Rating",
     "Readability",
     "Repetition",

@@ -41,8 +41,15 @@ class LinearRating:
 
     @classmethod
     def load(cls, path: Path) -> LinearRating:
-        """The inverse of `save`."""
+        """The inverse of `save`.
+
+        Raises:
+            FileNotFoundError: no such file. ValueError: it is none that `save` has written.
+        """
         with np.load(path) as saved:
+            missing = {"gaps", "idf", "weights", "scores", "bias"} - set(saved.files)
+            if missing:
+                raise ValueError(f"{path} has no {', '.join(sorted(missing))}: expected a file of `LinearRating.save`")
             weights, idf = np.zeros(SIZE, dtype=np.float32), np.zeros(GRAMS, dtype=np.float32)
             used = saved["gaps"].astype(np.int64).cumsum()
             idf[used], weights[used], weights[GRAMS:] = saved["idf"], saved["weights"], saved["scores"]
@@ -52,6 +59,12 @@ class LinearRating:
 def human_rating(text: str) -> float:
     """The mean rating that people would give, -4 (very negative) to +4 (very positive)."""
     return min(4.0, max(-4.0, _embedded()(text)))
+
+
+@cache
+def saved_rating(path: str) -> LinearRating:
+    """The model in a file. Raises as `LinearRating.load`."""
+    return LinearRating.load(Path(path))
 
 
 @cache
