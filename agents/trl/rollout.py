@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from agents.policy import Actor, CausalLMPolicy, SamplingConfig
 from agents.rollout import collect
 from agents.trajectories import Trajectories
+from agents.trl.positions import count_from_first_token
 from agents.trl.prompts import examples_of, prompt_text
 from dyngen_env.vector_env import TextGenVectorEnv
 
@@ -26,7 +27,8 @@ class EnvRollout:
     """Plays each prompt that TRL hands over as one episode.
 
     The sampling is the trainer's (temperature, top_k, top_p), over the env's legal tokens. Chance comes from the
-    trainer's seed and the number of the process.
+    trainer's seed and the number of the process. From the first call on the model and the trainer's reference take
+    their positions from the attention mask (`agents.trl.positions`).
 
     Args:
         env: made by `gym.make_vec` with `output="torch"` and `autoreset_mode="same_step"`, with the model's tokens and
@@ -73,6 +75,9 @@ class EnvRollout:
             return self._actor
         if lm.device.type != self.env.device.type:
             raise ValueError(f"the model is on {lm.device}, the env on {self.env.device}: make the env with device=...")
+        for model in (lm, getattr(trainer, "ref_model", None)):
+            if model is not None:
+                count_from_first_token(trainer.accelerator.unwrap_model(model))
         actor = Actor(
             CausalLMPolicy(lm, self.env.legal_tokens(), sampling),
             seed=trainer.args.seed + trainer.accelerator.process_index,
