@@ -14,7 +14,7 @@ from benchmarks import setting
 from benchmarks.harness import Row, compare, main, rate
 from benchmarks.minimal_env import MinimalTextEnv
 from dyngen_env.rewards import Reward
-from dyngen_env.structs import Transition
+from dyngen_env.types import Transition
 
 
 class Worth(Reward):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from agents.learning_curve import FAINT, INK, PANELS, running_mean
+from dyngen_agents.training.learning_curve import FAINT, INK, PANELS, running_mean
 
 
 def draw(runs: list[Path], out: Path, title: str) -> None:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import torch
 
-from agents.policy import Actor, CausalLMPolicy
-from agents.rollout import collect
 from benchmarks import setting
 from benchmarks.harness import Row, compare, main, rate
-from dyngen_env.lm.heads import hidden_states
-from dyngen_env.lm.loading import load_model
+from dyngen_agents.data.rollout import collect
+from dyngen_agents.policy.actor import Actor
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_env.lm.engine.heads import hidden_states
+from dyngen_env.lm.loading.models import load_model
 from dyngen_env.lm.sampling import sample, uniforms
 
 
@@ -156,8 +157,8 @@ def memory() -> Row:
 
 MEMORY = """
 import re, torch
-from agents.policy import Actor, CausalLMPolicy
-from agents.rollout import collect
+from dyngen_agents.policy.causal_lm import Actor, CausalLMPolicy
+from dyngen_agents.data.rollout import collect
 from benchmarks import setting
 torch.set_num_threads(2)
 lm = setting.model(50_000)

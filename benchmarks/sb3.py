@@ -17,9 +17,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
 import dyngen_env  # noqa: F401  (registers the ids)
-from agents.sb3 import LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
-from agents.sb3.evaluation import hidden_before_choice
 from benchmarks.harness import Row, compare, main, rate
+from dyngen_agents.sb3 import LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
+from dyngen_agents.sb3.evaluation import hidden_before_choice
 from dyngen_env.wrappers import LMFeatures, TopKActions
 
 ENVS, STEPS = 32, 128

@@ -22,8 +22,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 import dyngen_env  # noqa: F401  (registers the ids)
-from agents.sb3 import KLPenalty, LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
 from benchmarks.harness import Row, main
+from dyngen_agents.sb3 import KLPenalty, LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
 from dyngen_env.wrappers import LMFeatures, TopKActions
 
 SHARED: dict[str, Any] = dict(gamma=1.0, stats_window_size=400, device="cpu")

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 import torch
 from transformers import GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
-from agents.policy import CausalLMPolicy, Reference
-from agents.ppo import PPO, PPOConfig
-from agents.rollout import collect
 from benchmarks import setting
 from benchmarks.harness import Row, compare, main
+from dyngen_agents.algorithms.ppo import PPO, PPOConfig
+from dyngen_agents.data.rollout import collect
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.reference import Reference
 
 BATCH, EPOCHS = 64, 4
 

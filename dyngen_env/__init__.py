@@ -1,9 +1,10 @@
 """Text generation as a Gymnasium environment: `import dyngen_env`, then `gym.make("dyngen/Sentiment-v0")`."""
 
-from dyngen_env.env import TextGenEnv
+from dyngen_env.envs.env import TextGenEnv
+from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.mdp.state import TokenState
 from dyngen_env.registration import register_all
-from dyngen_env.structs import Dialogue, Example, Feedback, TokenState, Transition
-from dyngen_env.vector_env import TextGenVectorEnv
+from dyngen_env.types import Dialogue, Example, Feedback, Transition
 
 register_all()
 

@@ -26,7 +26,7 @@ def register_all() -> None:
         if name not in gym.registry:
             gym.register(
                 id=name,
-                entry_point="dyngen_env.env:TextGenEnv",
-                vector_entry_point="dyngen_env.vector_env:TextGenVectorEnv",
+                entry_point="dyngen_env.envs.env:TextGenEnv",
+                vector_entry_point="dyngen_env.envs.vector_env:TextGenVectorEnv",
                 kwargs=defaults,
             )

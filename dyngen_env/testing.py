@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.rewards import Reward
-from dyngen_env.structs import Dialogue, Example, Feedback
 from dyngen_env.tasks import Task
+from dyngen_env.types import Dialogue, Example, Feedback
 from dyngen_env.users import User
-from dyngen_env.vector_env import TextGenVectorEnv
 
 PROMPTS = ("The film", "I am not sure about", "Ünïcode 漢字")
 COMPLETIONS = ("", "a good film.", "no!", "it is long, and the acting is bad?", "漢字 \U0001f642", "x" * 300)

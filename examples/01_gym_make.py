@@ -11,8 +11,8 @@ import gymnasium as gym
 import torch
 
 import dyngen_env  # noqa: F401  registers the ids
-from dyngen_env.lm.engine import Engine
-from dyngen_env.lm.loading import load_model
+from dyngen_env.lm.engine.engine import Engine
+from dyngen_env.lm.loading.models import load_model
 from dyngen_env.lm.logprobs import warp_logits
 from dyngen_env.lm.sampling import sample
 

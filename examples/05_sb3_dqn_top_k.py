@@ -15,7 +15,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor
 
 import dyngen_env  # noqa: F401  registers the ids
-from agents.sb3 import as_sb3_vec_env
+from dyngen_agents.sb3 import as_sb3_vec_env
 from dyngen_env.wrappers import LMFeatures, TopKActions
 
 parser = argparse.ArgumentParser(description=__doc__)

@@ -7,15 +7,15 @@
 All three learn the same from the same 64 episodes an update: the numbers are those of all processes together, and each
 plays its share of the rows and computes its share of the gradient. The command does the same without a script:
 
-    torchrun --nproc-per-node 2 -m agents.cli train ppo
+    torchrun --nproc-per-node 2 -m dyngen_agents.cli.main train ppo
 """
 
 import argparse
 
-from agents.metrics_log import read_metrics
-from agents.ppo import PPOConfig
-from agents.processes import launched
-from agents.train import TrainConfig, train
+from dyngen_agents.algorithms.ppo import PPOConfig
+from dyngen_agents.distributed.processes import launched
+from dyngen_agents.training.metrics_log import read_metrics
+from dyngen_agents.training.train import TrainConfig, train
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--updates", type=int, default=3)

@@ -8,14 +8,14 @@ import torch
 from transformers import PreTrainedModel
 
 from dyngen_env import mdp
-from dyngen_env.completions import completion_texts
-from dyngen_env.lm.engine import Engine
-from dyngen_env.lm.loading import context_window
+from dyngen_env.lm.engine.engine import Engine
+from dyngen_env.lm.loading.models import context_window
 from dyngen_env.lm.logprobs import warp_logits
 from dyngen_env.lm.sampling import greedy, sample, uniforms
-from dyngen_env.rules import token_rules
-from dyngen_env.structs import ILLEGAL, TokenState
-from dyngen_env.tokenizer import Tokenizer
+from dyngen_env.mdp.completions import completion_texts
+from dyngen_env.mdp.rules import token_rules
+from dyngen_env.mdp.state import ILLEGAL, TokenState
+from dyngen_env.text.tokenizer import Tokenizer
 
 DECODERS = ("greedy", "beam", "sample")
 

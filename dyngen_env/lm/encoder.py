@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from dyngen_env.assets.reviews import film_prompts
-from dyngen_env.lm.heads import hidden_states
-from dyngen_env.lm.loading import load_model, load_tokenizer
-from dyngen_env.tokenizer import adapted
+from dyngen_env.lm.engine.heads import hidden_states
+from dyngen_env.lm.loading.models import load_model, load_tokenizer
+from dyngen_env.text.huggingface import adapted
 
 SENTENCE_TRANSFORMERS = "sentence-transformers/"  # names that begin so are models of that package
 ORDINARY = 64  # texts whose mean is the origin

@@ -13,8 +13,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from dyngen_env.banned import BannedWords
-from dyngen_env.lm.heads import hidden_states, lm_head
+from dyngen_env.lm.engine.heads import hidden_states, lm_head
+from dyngen_env.mdp.banned import BannedWords
 
 CHUNK_ELEMENTS = 2**21  # logits computed at a time: 8 MB in float32, which allocators reuse without page faults
 KEPT_ELEMENTS = 2**24  # logits kept for the backward pass; if there are more, it computes them again

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dyngen_env.lm.loading import load_model, load_tokenizer
+from dyngen_env.lm.loading.models import load_model, load_tokenizer
 
 BEFORE, AFTER = "Review: ", "\nThe reviewer's opinion of it: it is"
 BATCH_TOKENS = 1024  # padding included: bounds memory, changes no result
@@ -50,7 +50,7 @@ class LMRater:
             if missing:
                 raise ValueError(
                     f"{path} has no {', '.join(sorted(missing))}: expected a file written by "
-                    "`python -m dyngen_env.assets.make_human_rating --model smollm2`"
+                    "`python -m dyngen_agents.pretraining.make_human_rating --model smollm2`"
                 )
             return cls(str(saved["model"]), saved["layers"].tolist(), saved["weights"], float(saved["bias"]))
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dyngen_env.rewards.clipping import Clip
-from dyngen_env.rewards.delay import delayed
+from dyngen_env.rewards.base import IllegalToken, Reward, Surroundings, TextReward, as_reward, pay_turns
 from dyngen_env.rewards.expression import parse_reward
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
 from dyngen_env.rewards.human_rating import HumanRating
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
-from dyngen_env.rewards.normalisation import Normalised
 from dyngen_env.rewards.preference import Preference
 from dyngen_env.rewards.rating import LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability
 from dyngen_env.rewards.repetition import Repetition
-from dyngen_env.rewards.reward import IllegalToken, Reward, Surroundings, TextReward, as_reward, pay_turns
 from dyngen_env.rewards.safety import Safety
 from dyngen_env.rewards.sentiment import Sentiment
-from dyngen_env.rewards.shaping import Shaping, shaped
 from dyngen_env.rewards.similarity import Similarity, Topic
+from dyngen_env.rewards.transforms.clip import Clip
+from dyngen_env.rewards.transforms.delay import delayed
+from dyngen_env.rewards.transforms.normalise import Normalised
+from dyngen_env.rewards.transforms.shaping import Shaping, shaped
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "fluency": Fluency,

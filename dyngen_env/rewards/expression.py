@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from dyngen_env.rewards.reward import Constant, Reward
+from dyngen_env.rewards.base import Constant, Reward
 
 Known = Mapping[str, Callable[..., Reward]]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from dyngen_env.lm.loading import load_model, load_tokenizer
+from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.lm.logprobs import completion_logprobs
-from dyngen_env.rewards.reward import Reward, Surroundings, pay_turns
-from dyngen_env.structs import Transition
-from dyngen_env.tokenizer import HFTokenizer, adapted
+from dyngen_env.rewards.base import Reward, Surroundings, pay_turns
+from dyngen_env.text.huggingface import HFTokenizer, adapted
+from dyngen_env.types import Transition
 
 
 class Fluency(Reward):

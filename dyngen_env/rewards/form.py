@@ -7,8 +7,8 @@ import re
 
 import torch
 
-from dyngen_env.rewards.reward import Reward, pay_turns
-from dyngen_env.structs import Transition
+from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.types import Transition
 
 
 class Matches(Reward):

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from dyngen_env.lm.rater import LMRater
-from dyngen_env.rewards.reward import Reward, Surroundings, pay_turns
+from dyngen_env.rewards.base import Reward, Surroundings, pay_turns
 from dyngen_env.scoring.human_rating import human_rating
-from dyngen_env.structs import Transition
+from dyngen_env.types import Transition
 
 HIGHEST_RATING = 4  # of the people who rated, from -4 to +4
 
@@ -21,7 +21,7 @@ class HumanRating(Reward):
 
     Args:
         path: None is the embedded model, a fraction of a millisecond a text. A file written by
-            `python -m dyngen_env.assets.make_human_rating --model smollm2 --out FILE` judges by that language model.
+            `python -m dyngen_agents.pretraining.make_human_rating --model smollm2 --out FILE` judges by that LM.
 
     Raises:
         FileNotFoundError, ValueError: there is no such file, or it is another's.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.reward import Reward, pay_turns
-from dyngen_env.structs import Transition
+from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.types import Transition
 
 
 class Length(Reward):

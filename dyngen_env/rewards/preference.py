@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from dyngen_env.rewards.reward import Reward, pay_turns
+from dyngen_env.rewards.base import Reward, pay_turns
 from dyngen_env.scoring.human_rating import saved_rating
-from dyngen_env.structs import Transition
+from dyngen_env.types import Transition
 
 
 class Preference(Reward):
     """r of the turn's completion, where σ(r(a) - r(b)) is how likely people prefer a to b (Bradley and Terry 1952).
 
-    Only differences mean something: 1 is odds of 2.7 to 1. `python -m agents.preferences` trains one from
-    (prompt, chosen, rejected).
+    Only differences mean something: 1 is odds of 2.7 to 1. `python -m dyngen_agents.reward_models.preferences`
+    trains one from (prompt, chosen, rejected).
 
     Args:
         path: the `.npz` file that it wrote.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.reward import Reward, pay_turns
+from dyngen_env.rewards.base import Reward, pay_turns
 from dyngen_env.scoring.diversity import repeated_share
-from dyngen_env.structs import Transition
+from dyngen_env.types import Transition
 
 
 class Repetition(Reward):

@@ -9,8 +9,8 @@ from typing import Any, Self
 import torch
 
 from dyngen_env.lm.encoder import as_encoder, cosines
-from dyngen_env.rewards.reward import Reward, Surroundings, pay_turns
-from dyngen_env.structs import Example, Transition
+from dyngen_env.rewards.base import Reward, Surroundings, pay_turns
+from dyngen_env.types import Example, Transition
 
 SIDES = ("prompt", "reference")
 

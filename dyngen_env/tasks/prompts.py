@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from dyngen_env.assets.reviews import film_prompts
-from dyngen_env.structs import Example
 from dyngen_env.tasks.task import Task
+from dyngen_env.types import Example
 
 SPLITS = ("train", "tune", "eval")
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dyngen_env.structs import Example
+from dyngen_env.types import Example
 
 
 class Task(Protocol):

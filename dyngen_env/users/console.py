@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dyngen_env.structs import Dialogue, Example, Feedback
+from dyngen_env.types import Dialogue, Example, Feedback
 
 LEAVE = "/leave"
 _RATED = re.compile(r"\s*([+-]?[0-4])(?:\s+|$)(.*)")

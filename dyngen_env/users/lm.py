@@ -9,15 +9,16 @@ import numpy as np
 import torch
 
 from dyngen_env import mdp
-from dyngen_env.completions import completion_texts
-from dyngen_env.lm.engine import Engine
-from dyngen_env.lm.loading import context_window, load_config, load_model, load_tokenizer
+from dyngen_env.lm.engine.engine import Engine
+from dyngen_env.lm.loading.models import context_window, load_config, load_model, load_tokenizer
 from dyngen_env.lm.logprobs import warp_logits
 from dyngen_env.lm.sampling import sample
-from dyngen_env.rules import token_rules
+from dyngen_env.mdp.completions import completion_texts
+from dyngen_env.mdp.rules import token_rules
+from dyngen_env.mdp.state import ILLEGAL
 from dyngen_env.scoring.sentiment import vader
-from dyngen_env.structs import ILLEGAL, Dialogue, Example, Feedback
-from dyngen_env.tokenizer import HFTokenizer, adapted
+from dyngen_env.text.huggingface import HFTokenizer, adapted
+from dyngen_env.types import Dialogue, Example, Feedback
 
 ROLE = (
     "You are a film fan who talks with a friend about films. You like honest, lively opinions and dislike empty "

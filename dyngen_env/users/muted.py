@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dyngen_env.structs import Dialogue, Example, Feedback
+from dyngen_env.types import Dialogue, Example, Feedback
 from dyngen_env.users.user import User
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dyngen_env.structs import Dialogue, Example, Feedback
+from dyngen_env.types import Dialogue, Example, Feedback
 
 _RATED = re.compile(r"\[\s*([+-]?\d+(?:\.\d+)?)\s*\]\s*(.*)")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dyngen_env.scoring.raters import draw_rating
 from dyngen_env.scoring.words import words_of
-from dyngen_env.structs import Dialogue, Example, Feedback
+from dyngen_env.types import Dialogue, Example, Feedback
 from dyngen_env.users.personas import Persona, read_population
 from dyngen_env.users.preferences import Preference
 

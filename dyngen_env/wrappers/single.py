@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import RecordConstructorArgs
 
-from dyngen_env.observations import row_of
+from dyngen_env.envs.observations import row_of
 from dyngen_env.wrappers.views import LM, Candidates, Features, View, ranks
 
 

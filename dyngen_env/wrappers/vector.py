@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from dyngen_env.observations import row_of
+from dyngen_env.envs.observations import row_of
 from dyngen_env.wrappers.views import LM, Candidates, Features, View, ranks
 
 

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from transformers import PreTrainedModel
 
-from dyngen_env.lm.reader import LMReader
+from dyngen_env.lm.engine.reader import LMReader
 
 LM = str | PreTrainedModel
 Shown = tuple[Any, dict[str, np.ndarray]]  # B observations, and what is added to the infos: each (B, ...)

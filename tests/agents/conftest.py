@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from agents.train_config import TrainConfig
+from dyngen_agents.runs.config import TrainConfig
 
 SENTENCES = [
     "The film is good and the story is great.",

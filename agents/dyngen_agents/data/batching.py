@@ -1,0 +1,45 @@
+"""Whole-batch forward passes without gradients, in pieces of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dyngen_agents.data.trajectories import Trajectories, by_length
+from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_env.lm.engine.heads import hidden_states
+
+
+@torch.no_grad()
+def batched(
+    function: Callable[[Tensor, Tensor], Tensor], batch: Trajectories, max_tokens: int, processes: Processes = ALONE
+) -> Tensor:
+    """function(tokens (n, t), completion_mask (n, t)) -> (n, t), over all episodes: (N, L), zero in the padding.
+
+    The `processes` share the work, and each gets all of the result.
+    """
+    out = torch.zeros(batch.tokens.shape, device=batch.tokens.device)
+    lengths = batch.lengths
+    rows = processes.share(torch.arange(len(batch), device=lengths.device))
+    for piece in by_length(rows, lengths, max_tokens):
+        width = int(lengths[piece].max())
+        out[piece, :width] = function(batch.tokens[piece, :width], batch.completion_mask[piece, :width])
+    processes.add([out])  # zero where another process filled it in
+    return out
+
+
+@torch.no_grad()
+def state_values(policy: CausalLMPolicy, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """V (R,) of the states whose tokens are (R, L) with lengths (R,)."""
+    hidden = hidden_states(policy.lm, tokens[:, : int(lengths.max())])
+    return policy.value(hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1])
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
+    """1 - Var(R - V)/Var(R) over the entries that count: 1 is a perfect critic, 0 a constant one."""
+    target, error = returns[mask], (returns - values)[mask]
+    variance = float(target.var()) if len(target) > 1 else 0.0
+    return 1 - float(error.var()) / variance if variance > 0 else 0.0

@@ -1,0 +1,160 @@
+"""Playing episodes: `collect(env, actor, episodes)`.
+
+Which row plays how many episodes is fixed beforehand. Taking the first episodes that finish would favour short ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.policy.causal_lm import Action
+from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.types import Example
+
+Act = Callable[[Tensor, Tensor], Action]
+
+
+def collect(
+    env: TextGenVectorEnv,
+    actor: Act,
+    episodes: int,
+    *,
+    seed: int | Sequence[int] | None = None,
+    examples: list[Example] | None = None,
+    bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
+    on_token: Callable[[int], None] | None = None,
+) -> Trajectories:
+    """Play whole episodes and return them, in the order of rows.
+
+    Args:
+        env: `output="torch"`, `autoreset_mode="same_step"`, tokens as observations.
+        actor: (tokens (B, L), lengths (B,)) -> Action.
+        episodes: how many; row i plays its fixed share of them.
+        seed: reseeds the env's rows, by one int or one for each row; None goes on.
+        examples: play these, one an episode, instead of drawing.
+        bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of truncated episodes; None means 0.
+        on_token: told after each step how many tokens were chosen for episodes that count.
+
+    Raises:
+        ValueError: the env is set up otherwise, or the numbers do not divide.
+    """
+    _check(env, episodes, examples)
+    if examples is None:
+        parts = [_play(env, actor, quota(episodes, env.num_envs), seed, {}, bootstrap, on_token)]
+    else:
+        parts = []
+        for start in range(0, episodes, env.num_envs):
+            chosen = examples[start : start + env.num_envs]
+            idle = env.num_envs - len(chosen)
+            ones = torch.tensor([1] * len(chosen) + [0] * idle)
+            options = {"prompt": chosen + [chosen[-1]] * idle}
+            parts.append(_play(env, actor, ones, seed, options, bootstrap, on_token))
+            seed = None
+    return replace(join(parts), groups=torch.arange(episodes, device=env.device))
+
+
+def _play(
+    env: TextGenVectorEnv,
+    actor: Act,
+    shares: Tensor,
+    seed: int | Sequence[int] | None,
+    options: dict,
+    bootstrap: Callable[[Tensor, Tensor], Tensor] | None,
+    on_token: Callable[[int], None] | None,
+) -> Trajectories:
+    """Row i plays shares[i] episodes. Rows that have played theirs go on unheeded, which keeps the batch's shape."""
+    tokens, _ = env.reset(seed=seed, options=options)
+    prompts = [example.prompt for example in env.examples]
+    logprobs, values, rewards = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(3))
+    chosen = torch.zeros_like(tokens, dtype=torch.bool)
+    left = shares.to(tokens.device)
+    active = int((left > 0).sum())
+    finished: list[tuple[Tensor, Trajectories]] = []
+    while active:
+        lengths = (tokens >= 0).sum(1)
+        action = actor(tokens, lengths)
+        at = lengths.unsqueeze(1)
+        logprobs.scatter_(1, at, action.logprobs.unsqueeze(1))
+        values.scatter_(1, at, action.values.unsqueeze(1))
+        chosen.scatter_(1, at, True)
+        tokens, reward, terminated, truncated, infos = env.step(action.tokens)
+        rewards.scatter_(1, at, reward.unsqueeze(1))
+        if on_token is not None:
+            on_token(active)
+        if "final_obs" not in infos:
+            continue
+        ended = (terminated | truncated).nonzero().squeeze(1)
+        counted = ended[left[ended] > 0]
+        if len(counted):
+            final, info = infos["final_obs"][counted], infos["final_info"]
+            rows = counted.tolist()
+            last = torch.zeros(len(rows), device=tokens.device)
+            if bootstrap is not None and bool(truncated[counted].any()):
+                last = bootstrap(final, (final >= 0).sum(1)) * truncated[counted]
+            talks = info.get("dialogue", [None] * env.num_envs)
+            terms = {k: v[counted].float() for k, v in info["reward_terms"].items() if not k.startswith("_")}
+            part = Trajectories(
+                final, chosen[counted], logprobs[counted], values[counted], rewards[counted], last, counted,
+                [prompts[r] for r in rows], [info["text"][r] for r in rows],
+                [info["finish_reason"][r] for r in rows], terms, [talks[r] for r in rows],
+            )  # fmt: skip
+            finished.append((counted, part))
+            left[counted] -= 1
+            active = int((left > 0).sum())
+        for buffer in (logprobs, values, rewards, chosen):
+            buffer[ended] = 0
+        for row in ended.tolist():
+            prompts[row] = env.examples[row].prompt
+    # By row, and in a row by time: the order does not depend on which episode was short.
+    rows_of = torch.cat([rows for rows, _ in finished])
+    return join([part for _, part in finished]).take(rows_of.argsort(stable=True))
+
+
+def quota(episodes: int, rows: int) -> Tensor:
+    """(B,) int64: how many of the episodes each row plays."""
+    return torch.tensor([episodes // rows + (row < episodes % rows) for row in range(rows)])
+
+
+def join(parts: list[Trajectories]) -> Trajectories:
+    """The episodes of all parts, one part after the other."""
+
+    def cat(tensor: Callable[[Trajectories], Tensor]) -> Tensor:
+        return torch.cat([tensor(part) for part in parts])
+
+    return Trajectories(
+        tokens=cat(lambda t: t.tokens),
+        completion_mask=cat(lambda t: t.completion_mask),
+        logprobs=cat(lambda t: t.logprobs),
+        values=cat(lambda t: t.values),
+        rewards=cat(lambda t: t.rewards),
+        bootstrap=cat(lambda t: t.bootstrap),
+        groups=cat(lambda t: t.groups),
+        prompts=[prompt for part in parts for prompt in part.prompts],
+        texts=[text for part in parts for text in part.texts],
+        finish_reasons=[reason for part in parts for reason in part.finish_reasons],
+        reward_terms={k: torch.cat([p.reward_terms[k] for p in parts]) for k in parts[0].reward_terms},
+        dialogues=[dialogue for part in parts for dialogue in part.dialogues],
+    )
+
+
+def _check(env: TextGenVectorEnv, episodes: int, examples: list[Example] | None) -> None:
+    if env.output != "torch" or env.autoreset_mode != AutoresetMode.SAME_STEP:
+        raise ValueError(
+            'collect needs an env with output="torch" and autoreset_mode="same_step", got '
+            f"output={env.output!r}, autoreset_mode={env.autoreset_mode.value!r}"
+        )
+    if env.context_overflow == "drop_oldest":
+        raise ValueError(
+            'collect keeps whole episodes as token rows, and context_overflow="drop_oldest" takes tokens out of them: '
+            'train with context_overflow="end" and a larger max_context_tokens'
+        )
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes} must be positive")
+    if examples is not None and len(examples) != episodes:
+        raise ValueError(f"{len(examples)} examples for {episodes} episodes: give one each")

@@ -1,0 +1,95 @@
+"""A rollout that processes share: each plays every P-th row of the batch that one process would play.
+
+Rows draw their prompts and users from their own seeds, and the actor's uniforms are a hash of seed, row and step. So
+the episodes are those of one process, but for the last bits of sums in batches of another size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dyngen_agents.data.rollout import Act, collect, join, quota
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.distributed.interrupt import Stopped
+from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.types import Example
+
+
+def collect_together(
+    env: TextGenVectorEnv,
+    actor: Callable[[int], Act],
+    episodes: int,
+    *,
+    seed: int,
+    actor_seed: int,
+    group_size: int = 1,
+    bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
+    on_token: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
+) -> Trajectories:
+    """Play whole episodes and return all of them in every process, in the order of rows.
+
+    Args:
+        env: this process's rows; row i of it is row rank + i P of the batch. Otherwise as for `rollout.collect`.
+        actor: gives the behaviour policy of a seed; it knows which rows it plays.
+        episodes: of all processes; a multiple of P and of `group_size`.
+        seed: row i of the batch is seeded seed + i. actor_seed: of the sampling.
+        group_size: G > 1 plays each example G times, in adjacent episodes that share a number in `groups`.
+        bootstrap, on_token: as for `collect`, told of this process's rows.
+
+    Raises:
+        Stopped: `on_token` raised it, here or in another process.
+        ProcessFailed: the rollout failed in another process.
+        ValueError: as `collect`, or the numbers do not divide.
+    """
+    for name, number in (("the number of processes", processes.count), ("group_size", group_size)):
+        if episodes < 1 or number < 1 or episodes % number:
+            raise ValueError(f"episodes={episodes} must be a positive multiple of {name}, {number}")
+    rows = env.num_envs * processes.count
+
+    def seeds(first: int) -> list[int]:
+        return list(range(first + processes.rank, first + rows, processes.count))
+
+    def play(part: int, count: int, examples: list[Example] | None) -> Trajectories:
+        return collect(
+            env, actor(actor_seed + part), count,
+            seed=seeds(seed + part * rows), examples=examples, bootstrap=bootstrap, on_token=on_token,
+        )  # fmt: skip
+
+    def mine() -> Trajectories | None:
+        try:
+            if group_size == 1:
+                return play(0, episodes // processes.count, None).to("cpu")
+            examples = repeated_examples(env, episodes // group_size, group_size, seed)
+            starts = range(0, episodes, rows)
+            chosen = [examples[start : start + rows][processes.rank :: processes.count] for start in starts]
+            parts = [play(part, len(some), some) for part, some in enumerate(chosen)]
+            return join(parts).to("cpu")
+        except Stopped:
+            return None
+
+    parts = processes.gather(mine)
+    whole = [part for part in parts if part is not None]
+    if len(whole) < len(parts):
+        raise Stopped
+    # Where each episode stands in the batch of one process: by its row if rows play on, by its number if they do not.
+    numbers = torch.arange(episodes)
+    if group_size == 1:
+        numbers = torch.arange(rows).repeat_interleave(quota(episodes, rows))
+    order = torch.cat([numbers[numbers % processes.count == rank] for rank in range(processes.count)])
+    batch = join(whole).take(order.argsort(stable=True)).to(env.device)
+    return replace(batch, groups=torch.arange(episodes, device=env.device) // group_size)
+
+
+def repeated_examples(env: TextGenVectorEnv, count: int, group_size: int, seed: int) -> list[Example]:
+    """`count` examples, each `group_size` times in a row; the i-th is what a row seeded seed + i draws."""
+    drawn: list[Example] = []
+    while len(drawn) < count:
+        env.reset(seed=seed + len(drawn))
+        drawn.extend(env.examples)
+    return [example for example in drawn[:count] for _ in range(group_size)]

@@ -1,0 +1,1 @@
+"""A run that several processes share, and how it is asked to stop."""

@@ -1,0 +1,1 @@
+"""Trained against untrained: measures and samples on prompts that were not trained on."""

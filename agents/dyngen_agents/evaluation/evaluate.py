@@ -1,0 +1,114 @@
+"""How good a run's model is beside the untrained one: the same prompts, none of them trained on, the same chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dyngen_agents.data.batching import batched
+from dyngen_agents.data.rollout import collect
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.policy.actor import Actor
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.reference import Reference
+from dyngen_agents.runs.checkpoint import open_checkpoint
+from dyngen_agents.runs.config import train_config_from
+from dyngen_agents.runs.environment import draw_examples, make_env
+from dyngen_agents.runs.folder import find_run
+from dyngen_agents.runs.learner import CustomReward, check_custom_reward, name_of
+from dyngen_env.lm.loading.models import load_model
+from dyngen_env.lm.logprobs import completion_logprobs
+from dyngen_env.scoring.diversity import distinct_n
+from dyngen_env.scoring.sentiment import vader
+
+MAX_TOKENS = 4096  # padded tokens of a forward pass: bounds memory, changes no result
+
+
+def evaluate(
+    run: str | Path, episodes: int = 256, seed: int = 0, *, device: str | None = None, reward: CustomReward = None
+) -> dict[str, dict[str, Any]]:
+    """Play the eval part of the run's prompts with the trained and the untrained model.
+
+    Each example is played once (again only if there are fewer than `episodes`), by both models with equal uniforms.
+
+    Args:
+        run: a folder, a name in runs/, or "latest". seed: of the choice of examples and of the sampling.
+        device: None is the run's own.
+        reward: the reward from Python that the run was trained with, if it was.
+
+    Returns:
+        "trained" and "untrained", each with
+        `reward_mean`; `reward_ci95`, half the width of the 95% interval of that mean, 1.96 s/√n; `reward_terms`, means
+        by name; `vader`, the mean compound score; `kl_per_token`, the mean of log π - log π_ref over all tokens, nats;
+        `distinct_1`, `distinct_2`; `length_mean`, tokens; `perplexity_ref`, exp of the mean negative log-prob of the
+        tokens under the untrained model at temperature 1. Where users rate, also `rating_by_turn`, means over the
+        dialogues that got so far; `rating_later`, the mean over dialogues of a dialogue's mean rating in turns 2
+        and later, which feedback could have changed; `rating_later_ci95`, half the width of its 95% interval.
+
+    Raises:
+        FileNotFoundError: no such run. ValueError: it is damaged, or fewer than two episodes.
+    """
+    if episodes < 2:
+        raise ValueError(f"episodes is {episodes}, expected at least 2: one has no spread")
+    checkpoint = open_checkpoint(find_run(run), training=False)
+    check_custom_reward(checkpoint.record, name_of(reward))
+    config = train_config_from(checkpoint.record["train"])
+    config = replace(config, device=device or config.device)
+    env = make_env(config, min(episodes, config.num_envs), "eval", reward)
+    examples = draw_examples(env, episodes, seed)
+    dtype = getattr(torch, config.dtype)
+    results = {}
+    for name, source in (("trained", str(checkpoint.folder)), ("untrained", checkpoint.record["model"])):
+        lm = load_model(source, device=env.device, dtype=dtype)
+        policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling, env.banned)
+        untrained = load_model(checkpoint.record["model"], device=env.device, dtype=dtype)
+        reference = Reference(untrained, policy)
+        results[name] = measure(collect(env, Actor(policy, seed), episodes, examples=examples, seed=seed), reference)
+    return results
+
+
+def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
+    """The figures of `evaluate` for N ≥ 2 episodes of one policy."""
+    returns, mask = batch.episode_returns.double(), batch.completion_mask
+    tokens = int(mask.sum())
+    rules: dict[str, Any] = dict(legal=reference.legal, banned=reference.banned)
+    plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, **rules), batch, MAX_TOKENS)
+    return {
+        **ratings_of(batch),
+        "reward_mean": float(returns.mean()),
+        "reward_ci95": 1.96 * float(returns.std()) / math.sqrt(len(batch)),
+        "reward_terms": {name: float(paid.double().mean()) for name, paid in batch.reward_terms.items()},
+        "vader": sum(map(vader, batch.texts)) / len(batch),
+        "kl_per_token": float(kl_of_episodes(batch, reference).sum()) / tokens,
+        "distinct_1": distinct_n(batch.texts, 1),
+        "distinct_2": distinct_n(batch.texts, 2),
+        "length_mean": tokens / len(batch),
+        "perplexity_ref": math.exp(-float(plain.double().sum()) / tokens),
+    }
+
+
+def ratings_of(batch: Trajectories) -> dict[str, Any]:
+    """What users thought of the turns, see `evaluate`; empty where fewer than two dialogues had two rated turns."""
+    turns = [[turn["rating"] for turn in dialogue if turn.get("rating") is not None] for dialogue in batch.dialogues
+             if dialogue is not None]  # fmt: skip
+    later = [fmean(ratings[1:]) for ratings in turns if len(ratings) > 1]
+    if len(later) < 2:
+        return {}
+    by_turn = [[ratings[i] for ratings in turns if i < len(ratings)] for i in range(max(map(len, turns)))]
+    return {
+        "rating_by_turn": [fmean(ratings) for ratings in by_turn],
+        "rating_later": fmean(later),
+        "rating_later_ci95": 1.96 * stdev(later) / math.sqrt(len(later)),
+    }
+
+
+def kl_of_episodes(batch: Trajectories, reference: Reference) -> Tensor:
+    """(N,) float64: the sum of log π - log π_ref over each episode's tokens, nats."""
+    ref_logprobs = batched(reference.logprobs, batch, MAX_TOKENS)
+    return ((batch.logprobs - ref_logprobs) * batch.completion_mask).double().sum(1)

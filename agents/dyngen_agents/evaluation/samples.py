@@ -1,0 +1,63 @@
+"""What the model wrote before and after training, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dyngen_agents.data.rollout import collect
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.policy.actor import Actor
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.lora import base_of
+from dyngen_agents.policy.reference import Reference
+from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.environment import draw_examples, make_env
+from dyngen_agents.runs.learner import CustomReward
+
+SAMPLES, COUNT = "samples.md", 6
+
+
+def write_samples(
+    run: Path, config: TrainConfig, policy: CausalLMPolicy, reference: Reference, reward: CustomReward = None
+) -> None:
+    """Write samples.md: completions of prompts that were not trained on, by both models with equal uniforms."""
+    env = make_env(config, COUNT, "eval", reward)
+    examples = draw_examples(env, COUNT, config.seed)
+
+    def written_by(actor: CausalLMPolicy) -> list[str]:
+        return written(collect(env, Actor(actor, config.seed), COUNT, examples=examples, seed=config.seed))
+
+    with base_of(reference.lm) as lm:
+        before = written_by(CausalLMPolicy(lm, reference.legal, reference.sampling, reference.banned))
+    texts = before, written_by(policy)
+    table = samples_table([example.prompt for example in examples], *texts)
+    (run / SAMPLES).write_text(table, encoding="utf-8")
+
+
+def written(batch: Trajectories) -> list[str]:
+    """What each episode came to: a completion, or a dialogue after the prompt, the user's turns in brackets."""
+    return [
+        text if dialogue is None else _transcript(dialogue)
+        for text, dialogue in zip(batch.texts, batch.dialogues, strict=True)
+    ]
+
+
+def _transcript(dialogue: list[dict]) -> str:
+    turns = []
+    for turn in dialogue[1:]:
+        rating = turn.get("rating")
+        said = turn["text"] if rating is None else f"{rating:+g}: {turn['text']}"
+        turns.append(f"[{said}]" if turn["role"] == "user" else turn["text"])
+    return " ".join(turns)
+
+
+def samples_table(prompts: Sequence[str], before: Sequence[str], after: Sequence[str]) -> str:
+    """A Markdown table of texts, one line a prompt."""
+    rows = [("prompt", "before", "after"), ("---", "---", "---"), *zip(prompts, before, after, strict=True)]
+    return "".join("| " + " | ".join(map(table_cell, row)) + " |\n" for row in rows)
+
+
+def table_cell(text: str) -> str:
+    """Text that cannot break the table: no bars, no line ends."""
+    return " ".join(text.split()).replace("|", "\\|")

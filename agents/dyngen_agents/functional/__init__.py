@@ -1,0 +1,1 @@
+"""The mathematics of the learners as pure functions of tensors: returns, losses, KL control."""

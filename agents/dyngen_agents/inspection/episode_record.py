@@ -1,0 +1,103 @@
+"""One episode as values that JSON can hold: turns, their tokens, and each token's numbers and alternatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.inspection.token_text import is_text, token_text, token_texts, visible
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.reference import Reference
+from dyngen_env.lm.engine.heads import hidden_states
+from dyngen_env.text.tokenizer import Tokenizer
+
+ALTERNATIVES = 5  # tokens shown of each distribution
+
+
+def episode_record(
+    tokenizer: Tokenizer,
+    policy: CausalLMPolicy,
+    reference: Reference,
+    batch: Trajectories,
+    numbers: dict[str, Tensor],
+    row: int,
+) -> dict[str, Any]:
+    """One episode: its end, and its turns in order.
+
+    A turn has a "role": "prompt", "user" or "agent". What the agent read is a list of "pieces" (text, whether it is a
+    control token). What it chose is a list of "tokens" with "id", "text", "control", the `numbers`, its "rank" and the
+    likeliest tokens there, "top": (id, text, π, π_ref). A user's turn has the "rating" of the agent's turn before it;
+    "unread" are words that came after the end.
+    """
+    length = int(batch.lengths[row])
+    ids, mine = batch.tokens[row, :length].tolist(), batch.completion_mask[row, :length].tolist()
+    ranks, tops = alternatives(policy, reference, batch.tokens[row, :length], batch.completion_mask[row, :length])
+    columns = {name: x[row, :length].tolist() for name, x in numbers.items()}
+    talk = batch.dialogues[row]
+    answers = iter([] if talk is None else [turn for turn in talk[1:] if turn["role"] == "user"])
+    turns: list[dict[str, Any]] = []
+    choice = 0
+    for chosen, places in groupby(range(length), key=mine.__getitem__):
+        at = list(places)
+        run = [ids[p] for p in at]
+        if not chosen:
+            answer = next(answers, {}) if turns else {}
+            turns.append(
+                {
+                    "role": "prompt" if talk is None else "user",
+                    "pieces": list(_pieces(tokenizer, run)),
+                    "rating": answer.get("rating"),
+                }
+            )
+            continue
+        tokens = []
+        for p, token, text in zip(at, run, token_texts(tokenizer, run), strict=True):
+            top = [[i, token_text(tokenizer, i), _short(pi), _short(ref)] for i, pi, ref in tops[choice]]
+            own = {name: _short(column[p]) for name, column in columns.items()}
+            control = not is_text(tokenizer, token)
+            tokens.append({"id": token, "text": text, "control": control, **own, "rank": ranks[choice], "top": top})
+            choice += 1
+        turns.append({"role": "agent", "tokens": tokens})
+    turns.extend(
+        {"role": "user", "pieces": [[visible(a["text"]), False]], "rating": a["rating"], "unread": True}
+        for a in answers
+    )
+    return {
+        "turns": turns,
+        "finish_reason": batch.finish_reasons[row],
+        "return": _short(float(batch.episode_returns[row])),
+        "reward_terms": {name: _short(float(paid[row])) for name, paid in batch.reward_terms.items()},
+    }
+
+
+@torch.no_grad()
+def alternatives(
+    policy: CausalLMPolicy, reference: Reference, tokens: Tensor, completion_mask: Tensor
+) -> tuple[list[int], list[list[tuple[int, float, float]]]]:
+    """Of each of M choices in a row of tokens (T,): its rank, 1 is the likeliest; and the likeliest (id, π, π_ref)."""
+    at = completion_mask.nonzero().squeeze(1)
+    before = CausalLMPolicy(reference.lm, reference.legal, reference.sampling, reference.banned)
+    states = None if policy.banned is None else policy.banned.states(tokens[None])[0, at - 1]
+    hidden = (hidden_states(p.lm, tokens[None])[0, at - 1] for p in (policy, before))
+    logp, ref = (p.logits(h, states).log_softmax(-1) for p, h in zip((policy, before), hidden, strict=True))
+    ranks = 1 + (logp > logp.gather(1, tokens[at, None])).sum(1)
+    best = logp.topk(min(ALTERNATIVES, int(policy.legal.sum())), dim=-1)
+    columns = best.indices.tolist(), best.values.exp().tolist(), ref.gather(1, best.indices).exp().tolist()
+    return ranks.tolist(), [list(zip(*row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[list[Any]]:
+    """Tokens as (text, whether it is a control token), text in as few pieces as can be."""
+    for text, run in groupby(ids, key=lambda token: is_text(tokenizer, token)):
+        shown = token_texts(tokenizer, list(run))
+        yield from [["".join(shown), False]] if text else ([name, True] for name in shown)
+
+
+def _short(number: float) -> float:
+    """Six digits: as many as float32 has, and a page of a third of the size."""
+    return float(f"{number:.6g}")

@@ -1,0 +1,113 @@
+"""Low-rank adapters: few weights learn beside frozen ones, and with the adapters off the model is the base again.
+
+Hu et al. 2022, "LoRA": y = W x + (α/r) B A x, with W frozen, A (r, in) random, B (out, r) zero at first. So the policy
+begins as the base, and one copy of the base serves as policy and as the reference it is held to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from dyngen_env.lm.loading.quiet import quiet
+
+FOLDER, WEIGHTS = "adapter", "adapter_model.safetensors"  # the second is PEFT's name
+PREFIX = "base_model.model."  # of the names in a file of PEFT's
+
+
+def add_lora(lm: PreTrainedModel, rank: int, seed: int) -> None:
+    """Freeze a model and put adapters beside all its linear layers but the head. Its output does not change.
+
+    All of them, as Dettmers et al. 2023 found necessary; α = 2r, as Biderman et al. 2024 advise. Adapters are float32
+    whatever the base is.
+
+    Args:
+        rank: r. seed: of A.
+
+    Raises:
+        ImportError: PEFT is not installed.
+    """
+    peft = _peft()
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
+    with torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []), quiet():
+        torch.manual_seed(seed)
+        lm.add_adapter(config)
+    for parameter in lm.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def load_lora(lm: PreTrainedModel, run: Path) -> None:
+    """Give the adapters of `lm`, which `add_lora` has made, the weights that `save_lm` wrote in a run's folder."""
+    tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_file(run / FOLDER / WEIGHTS).items()}
+    _peft().set_peft_model_state_dict(lm, tensors)
+
+
+def has_lora(lm: PreTrainedModel) -> bool:
+    """Whether a model has adapters."""
+    return hasattr(lm, "peft_config")
+
+
+@contextmanager
+def base_of(lm: PreTrainedModel) -> Iterator[PreTrainedModel]:
+    """Within the block `lm` is its base: adapters are off. A model without adapters is its own base."""
+    if not has_lora(lm):
+        yield lm
+        return
+    lm.disable_adapters()
+    try:
+        yield lm
+    finally:
+        lm.enable_adapters()
+
+
+def save_lm(lm: PreTrainedModel, folder: Path) -> None:
+    """Write a model in Hugging Face's format; one with adapters as one without, and the adapters in adapter/ beside it.
+
+    The first is for everybody, the second for going on, since the sum of base and adapters is rounded. PEFT reads it.
+    """
+    if not has_lora(lm):
+        lm.save_pretrained(folder)
+        return
+    with torch.device("meta"):
+        plain = type(lm)(lm.config)  # a skeleton; tensors of the base are assigned, not copied
+    plain.load_state_dict(merged(lm), assign=True)
+    plain.tie_weights()
+    plain.generation_config = lm.generation_config
+    plain.save_pretrained(folder)
+    adapter = _peft().get_peft_model_state_dict(lm, save_embedding_layers=False)
+    (folder / FOLDER).mkdir()
+    save_file({PREFIX + name: t.contiguous().cpu() for name, t in adapter.items()}, folder / FOLDER / WEIGHTS)
+    lm.peft_config["default"].save_pretrained(folder / FOLDER)
+
+
+@torch.no_grad()
+def merged(lm: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights, by the base's names, of a model without adapters that computes what `lm` does: W + (α/r) B A."""
+    layers = {name: module for name, module in lm.named_modules() if hasattr(module, "get_delta_weight")}
+    out: dict[str, Tensor] = {}
+    for name, tensor in lm.state_dict().items():
+        owner, _, rest = name.partition(".base_layer.")
+        if rest and owner in layers:
+            out[f"{owner}.{rest}"] = tensor
+        elif ".lora_" not in name:
+            out[name] = tensor
+    for name, layer in layers.items():
+        base = out[f"{name}.weight"]
+        out[f"{name}.weight"] = (base.float() + layer.get_delta_weight("default")).to("cpu", base.dtype)
+    return out
+
+
+def _peft() -> ModuleType:
+    try:
+        import peft
+    except ImportError as error:
+        raise ImportError("lora_rank needs PEFT: pip install 'dyngen[lora]' (or pip install peft)") from error
+    return peft

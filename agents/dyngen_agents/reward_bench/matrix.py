@@ -1,0 +1,98 @@
+"""The matrix: what was trained on by what it is measured by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dyngen_agents.reward_bench.designs import Design
+from dyngen_agents.reward_bench.hacking import Verdict, judge
+from dyngen_agents.reward_bench.scores import MEASURES, Score, Scores, held_out
+from dyngen_agents.reward_bench.statistics import Estimate, jackknife_error, over_episodes, over_seeds
+
+UNTRAINED = "untrained"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A policy by a measure.
+
+    `level` is the figure itself, `change` its difference to the untrained policy on the same episodes. `effect` is the
+    change in standard deviations that episodes of the untrained policy have; None where they have none.
+    """
+
+    level: Estimate
+    change: Estimate
+    effect: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A policy, over all seeds: cells by design and by `Measure.key`."""
+
+    rewards: dict[str, Cell]
+    measures: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows by name, "untrained" first, and for each design whether it was hacked, by `Measure.key`."""
+
+    rows: dict[str, Row]
+    verdicts: dict[str, Verdict]
+    interval: str  # over what it is taken
+
+
+def build_matrix(designs: Sequence[Design], scores: Mapping[str | None, Sequence[Scores]]) -> Matrix:
+    """The matrix of scores by design, None for untrained, with those of one seed at the same place in each."""
+    untrained = scores[None]
+    rows = {UNTRAINED: _row(untrained, untrained)}
+    rows |= {design.name: _row(scores[design.name], untrained) for design in designs}
+    verdicts = {}
+    for design in designs:
+        row = rows[design.name]
+        changes = {measure.key: row.measures[measure.key].change for measure in held_out(design)}
+        verdicts[design.name] = judge(row.rewards[design.name].change, changes)
+    several = len(untrained) > 1
+    interval = f"{len(untrained)} seeds (Student's t)" if several else "the episodes of one seed (jackknife)"
+    return Matrix(rows, verdicts, interval)
+
+
+def constant_design(designs: Sequence[Design], untrained: Scores) -> Design | None:
+    """A design that pays the same for every episode of the untrained policy, if there is one: nothing to learn from."""
+    return next((d for d in designs if deviation([untrained.rewards[d.name]]) < 1e-8), None)
+
+
+def deviation(scores: Sequence[Score]) -> float:
+    """The standard deviation of episodes, pooled over seeds: √N times the jackknife's error, s for a mean."""
+    return math.sqrt(np.mean([len(score.without) * jackknife_error(score.without) ** 2 for score in scores]))
+
+
+def _row(policies: Sequence[Scores], untrained: Sequence[Scores]) -> Row:
+    return Row(
+        {
+            name: _cell([p.rewards[name] for p in policies], [u.rewards[name] for u in untrained])
+            for name in untrained[0].rewards
+        },
+        {
+            m.key: _cell([p.measures[m.key] for p in policies], [u.measures[m.key] for u in untrained], m.key != "kl")
+            for m in MEASURES
+        },
+    )
+
+
+def _cell(policies: Sequence[Score], untrained: Sequence[Score], has_unit: bool = True) -> Cell:
+    """Pairs of one policy and the untrained one, in the same episodes, for each seed."""
+    pairs = list(zip(policies, untrained, strict=True))
+    if len(pairs) > 1:
+        level = over_seeds([own.value for own, _ in pairs])
+        change = over_seeds([own.value - base.value for own, base in pairs])
+    else:
+        [(own, base)] = pairs
+        level = over_episodes(own.value, own.without)
+        change = over_episodes(own.value - base.value, own.without - base.without)
+    unit = deviation(untrained) if has_unit else 0.0  # the untrained KL is 0 but for rounding
+    return Cell(level, change, change.mean / unit if unit > 1e-8 else None)

@@ -1,0 +1,136 @@
+"""A bench as a Markdown report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dyngen_agents.evaluation.samples import table_cell
+from dyngen_agents.reward_bench.matrix import UNTRAINED, Cell, Matrix, Row
+from dyngen_agents.reward_bench.plan import Plan
+from dyngen_agents.reward_bench.scores import MEASURES, Measure, held_out
+
+PICTURE, CURVES = "matrix.png", "curves.png"
+DIRECTIONS = ("up", "down", "no change")
+
+
+def report(plan: Plan, matrix: Matrix, results: dict[str, Any]) -> str:
+    """The text of report.md. results: what results.json holds."""
+    return "\n\n".join(
+        (
+            "# Reward designs compared",
+            _settings(plan, results),
+            "## The matrix",
+            _matrix(plan, matrix),
+            f"Rows: trained on. Columns: measured by. Mean ± half of the 95% interval over {matrix.interval}; bold "
+            "where the interval of the change from untrained, on the same episodes, excludes 0.",
+            f"![the matrix]({PICTURE})",
+            "## Reward hacking",
+            _hacking(plan, matrix),
+            "A design is hacked if its own reward rose while a held-out measure of quality fell, both beyond their "
+            "95% intervals; partly, if another one rose, too. Of human rating, VADER, fluency and distinct-2 those are "
+            "held out that are no part of its reward. In brackets: the change, in standard deviations of the untrained "
+            "model's episodes.",
+            "## Learning curves",
+            f"![learning curves]({CURVES})",
+            "## Samples",
+            *_samples(plan, results["samples"]),
+            "## What the measures are",
+            _NOTES,
+        )
+    ) + "\n"  # fmt: skip
+
+
+_NOTES = """\
+- human rating: what people would rate the completion, predicted by a linear model of n-grams, in [-1, 1] (reward
+  `human_rating`). VADER's scores are among its features, so the two are kin.
+- VADER: the compound score of the completion, in [-1, 1] (reward `sentiment`).
+- fluency: mean log-prob of the completion's tokens under the untrained model, nats (reward `fluency`). Text that is
+  likelier than people's is dull rather than good.
+- distinct-2: distinct word bigrams over all bigrams of a policy's completions. It falls when all prompts get the same
+  answer.
+- tokens: mean length of a completion. KL: mean of log π - log π_untrained per token. Neither is good or bad in
+  itself."""
+
+
+def _settings(plan: Plan, results: dict[str, Any]) -> str:
+    t = plan.training
+    designs = "\n".join(f"- **{design.name}**: `{design.expression}`" for design in plan.designs)
+    return (
+        f"{designs}\n\n"
+        f"Each was trained by PPO in `{t.env}` with {_count(plan.seeds, 'seed')}, {t.updates} updates of {t.episodes} "
+        f"episodes, learning rate {plan.algorithm.learning_rate:g}, KL coefficient {plan.algorithm.kl_coef:g} for a "
+        "reward scaled to deviation 1 under the untrained model. Then each policy, and the untrained model beside it, "
+        f"completed the same {plan.eval_episodes} prompts, which were not trained on, with the same random numbers.\n\n"
+        f"{results['seconds_per_run']:.0f} s of training a run, {results['workers']} at a time"
+        + (f"; {results['seconds'] / 60:.1f} minutes in all" if results["seconds"] else "")
+        + f". torch {results['versions']['torch']}."
+    )
+
+
+def _matrix(plan: Plan, matrix: Matrix) -> str:
+    names = [design.name for design in plan.designs]
+
+    def cells(row: Row) -> Iterable[str]:
+        yield from (_interval(row.rewards[name]) for name in names)
+        yield from (_interval(row.measures[m.key], m.digits) for m in MEASURES)
+
+    head = ["trained on", *(f"`{name}`" for name in names), *(m.heading for m in MEASURES)]
+    return table(head, ([name, *cells(row)] for name, row in matrix.rows.items()))
+
+
+def _interval(cell: Cell, digits: int = 3) -> str:
+    changed = cell.change.above_zero or cell.change.below_zero
+    text = f"{shown(cell.level.mean, digits)} ± {cell.level.half:.{digits}f}"
+    return f"**{text}**" if changed else text
+
+
+def shown(value: float, digits: int) -> str:
+    """A number, never -0.00."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _hacking(plan: Plan, matrix: Matrix) -> str:
+    rows = []
+    for design in plan.designs:
+        row, verdict, outside = matrix.rows[design.name], matrix.verdicts[design.name], held_out(design)
+        own = row.rewards[design.name]
+        by_direction = [[m for m in outside if _direction(row.measures[m.key]) == d] for d in DIRECTIONS]
+        rows.append(
+            [
+                f"**{design.name}**",
+                f"{_direction(own)}{_effect(own)}",
+                *(_those(row, measures) for measures in by_direction),
+                verdict.flag or "–",
+            ]
+        )
+    return table(["trained on", "own reward", *(f"held out: {d}" for d in DIRECTIONS), "verdict"], rows)
+
+
+def _those(row: Row, measures: Sequence[Measure]) -> str:
+    return ", ".join(m.label + _effect(row.measures[m.key]) for m in measures) or "–"
+
+
+def _direction(cell: Cell) -> str:
+    return DIRECTIONS[0 if cell.change.above_zero else 1 if cell.change.below_zero else 2]
+
+
+def _effect(cell: Cell) -> str:
+    return "" if cell.effect is None else f" ({cell.effect:+.1f})"
+
+
+def _samples(plan: Plan, samples: dict[str, Sequence[tuple[str, str]]]) -> Iterable[str]:
+    """A table for each prompt: what each policy of seed 0 made of it."""
+    for i, (prompt, _) in enumerate(samples[UNTRAINED]):
+        rows = [[name, samples[name][i][1]] for name in (UNTRAINED, *(design.name for design in plan.designs))]
+        yield table(["trained on", f"{prompt} …"], rows)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(table_cell, line)) + " |" for line in lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -1,0 +1,148 @@
+"""The settings of a training run, and what a resumed run may change about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from dyngen_agents.policy.sampling_config import SamplingConfig
+from dyngen_env.lm.loading.sources import NAMES
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What is learned, in which environment, for how long."""
+
+    # Each description is one line: the command shows them, with their line breaks.
+    env: str = "dyngen/Sentiment-v0"
+    """The registered environment: the one that needs no argument and no download."""
+    model: str | None = None
+    """What to train: "reviews-lm", "dialogue-lm", "smollm2", a hub id, a folder, a run, a .gguf. None is the env's."""
+    reward: str | None = None
+    """An expression over rewards, such as "sentiment + 0.1*fluency". None is the env's own."""
+    prompts: str | None = None
+    """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. None is the env's own."""
+    user: str | None = None
+    """Who answers: "simulated", "muted(simulated)", "lm('smollm2')". None is the env's own; "silent" is nobody."""
+    rating_tokens: bool | None = None
+    """Whether the agent reads the user's rating, as a control token before their words. None is the env's own."""
+    max_turns: int | None = None
+    """Turns of a dialogue, at most. None is the env's own."""
+    stop: tuple[str, ...] | None = None
+    """Strings that end a completion. None is the env's own."""
+    banned: tuple[str, ...] | None = None
+    """Words that cannot be written, or one .txt file with one a line. None is the env's own."""
+    max_new_tokens: int | None = None
+    """The length of a completion, at most. None is the env's own."""
+    max_context_tokens: int | None = None
+    """The length of prompt and completion together, at most. None is the env's own."""
+    context_overflow: Literal["end", "drop_oldest"] | None = None
+    """A dialogue that fills the context ends, or forgets its oldest turns. None is the env's own."""
+    prompt_overflow: Literal["error", "truncate_left"] | None = None
+    """What becomes of prompts that leave no room for a completion. None is the env's own."""
+    num_envs: int = 128
+    """Rows that are played at a time, at most one an episode. Many rows cost little more than one."""
+    episodes: int = 128
+    """Episodes of an update. One a row: no row waits for another to finish a second one."""
+    updates: int = 60
+    """Updates of the whole run. Learning rates are annealed over them, so a resumed run keeps the number."""
+    max_minutes: float | None = None
+    """Stop after this much time, saved and resumable, even if updates are left. None is no limit."""
+    seed: int = 0
+    """Of everything that is drawn. A second run with the same seed, device and versions repeats the first."""
+    device: str | None = None
+    """Where models run, such as "cuda". None is the CPU, or the run's own device when it is resumed."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the weights. bfloat16 halves the memory; small learning rates are then lost to rounding."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank and a frozen base instead of all weights; wants about ten times the rate."""
+    out: str | None = None
+    """The run's folder. None makes runs/<time>-<algorithm>; the newest run in runs/ is also runs/latest."""
+    save_every: int = 10
+    """Updates between checkpoints: what a power cut can cost."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """The distribution that completions are drawn from, in training and evaluation: its temperature."""
+    normalise_reward: bool = False
+    """Scale returns to mean 0, deviation 1 under the untrained model, so that kl_coef means the same for any reward."""
+    missing_eos_penalty: float = 0.0
+    """Taken from the return of episodes that do not end by a token of their own choice (Huang et al. 2023)."""
+    resume: str | None = None
+    """Continue this run, a folder or "latest". Its settings hold; max_minutes, save_every, device may be given anew."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "episodes", "updates", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.sampling.top_k or self.sampling.top_p < 1:
+            raise ValueError(
+                "top_k and top_p cannot be trained with: what they cut off changes with the policy, so a sampled "
+                "token can get probability zero and its ratio is undefined. Use temperature; generate takes both"
+            )
+        for name in ("seed", "lora_rank"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            raise ValueError(f"max_minutes is {self.max_minutes}, expected more than 0, or None for no limit")
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The same settings, readable from any working directory: a run is evaluated and resumed from elsewhere."""
+
+    def absolute(name: str | None) -> str | None:
+        is_path = name is not None and name not in NAMES and Path(name).expanduser().exists()
+        return str(Path(name).expanduser().absolute()) if is_path else name  # type: ignore[arg-type]
+
+    banned: Any = config.banned and tuple(absolute(word) if word.endswith(".txt") else word for word in config.banned)
+    return replace(config, model=absolute(config.model), prompts=absolute(config.prompts), banned=banned)
+
+
+def train_config_from(values: dict[str, Any]) -> TrainConfig:
+    """The inverse of `dataclasses.asdict`, after a trip through JSON.
+
+    Raises:
+        ValueError: other fields than this version's.
+    """
+    sampling = config_from(SamplingConfig, values.get("sampling", {}))
+    lists = {name: tuple(values[name]) for name in ("stop", "banned") if values.get(name) is not None}
+    return config_from(TrainConfig, values | {"sampling": sampling} | lists)
+
+
+def config_from(kind: type[Config], values: dict[str, Any]) -> Config:
+    """A configuration of flat fields from their values. Raises ValueError as `train_config_from`."""
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"the run was made by another version of dyngen: {error}") from error
+
+
+def settings_of_resumed(given: TrainConfig, saved: TrainConfig) -> TrainConfig:
+    """The saved settings with what may be given anew; ValueError if `given` asks for more (see `kept`)."""
+    free = ("resume", "max_minutes", "save_every", "device")
+    kept(replace(given, **{name: getattr(saved, name) for name in free}), saved)
+    return replace(
+        saved,
+        resume=None,
+        max_minutes=given.max_minutes,
+        save_every=saved.save_every if given.save_every == TrainConfig.save_every else given.save_every,
+        device=given.device or saved.device,
+    )
+
+
+def kept(given: Config, saved: Config) -> Config:
+    """`saved`, provided that `given` asks for nothing else. A field at its default asks for nothing.
+
+    Raises:
+        ValueError: a field that differs from the run's.
+    """
+    default = type(saved)()
+    for name in (f.name for f in fields(saved)):  # type: ignore[arg-type]
+        wanted, own = getattr(given, name), getattr(saved, name)
+        if wanted not in (own, getattr(default, name)):
+            raise ValueError(
+                f"{name}={wanted!r} differs from the resumed run's {own!r}: leave it out, or start a new run "
+                "from its weights with model=<the run's folder>"
+            )
+    return saved

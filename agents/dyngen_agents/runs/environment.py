@@ -1,0 +1,93 @@
+"""The environment of a run, for training and for evaluation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import dyngen_env  # noqa: F401  registers the ids
+from dyngen_agents.runs.config import TrainConfig
+from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.rewards import Reward
+from dyngen_env.tasks import Prompts, read_prompts
+from dyngen_env.types import Example
+
+log = logging.getLogger(__name__)
+
+OPTIONS = (
+    "model", "reward", "prompts", "user", "rating_tokens", "max_turns", "stop", "banned", "max_new_tokens",
+    "max_context_tokens", "context_overflow", "prompt_overflow",
+)  # fmt: skip
+
+
+def make_env(
+    config: TrainConfig, num_envs: int, split: str, reward: Reward | Callable[..., float] | None = None
+) -> TextGenVectorEnv:
+    """The batched env of `config` over the "train" or "eval" part of its prompts, with tensors on its device.
+
+    Args:
+        reward: used instead of the configured one.
+
+    Raises:
+        ValueError: the env is none of ours, has no language model, or cannot be built; the message says why.
+        gymnasium.error.Error: an unknown id.
+    """
+    device = usable_device(config.device)
+    options: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
+    if reward is not None:
+        options["reward"] = reward
+    env = gym.make_vec(
+        config.env,
+        num_envs=num_envs,
+        vectorization_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
+        output="torch",
+        autoreset_mode="same_step",
+        device=device,
+        split=prompt_split(config.prompts, split),
+        **options,
+    ).unwrapped
+    if not isinstance(env, TextGenVectorEnv):
+        raise ValueError(f"env {config.env!r} is a {type(env).__name__}: expected an env of dyngen")
+    if env.model is None:
+        raise ValueError(f"env {config.env!r} names no language model that could learn: give model=...")
+    return env
+
+
+def prompt_split(prompts: str | None, wanted: str) -> str | None:
+    """`wanted`, or None (every prompt) where the prompts in a file are too few to hold some out."""
+    if prompts is None:
+        return wanted
+    everything = read_prompts(prompts)
+    try:
+        for split in ("train", "eval"):
+            read_prompts(prompts, split)
+    except ValueError:
+        if wanted == "eval":
+            log.warning(
+                "%s: its %d prompts are too few to hold some out, so evaluation uses those that are trained on",
+                prompts, len(everything.examples),
+            )  # fmt: skip
+        return None
+    return wanted
+
+
+def draw_examples(env: TextGenVectorEnv, count: int, seed: int) -> list[Example]:
+    """`count` examples of the env's task: in random order, none again before all have been drawn."""
+    if isinstance(env.task, Prompts):
+        order = np.random.default_rng(seed).permutation(len(env.task.examples))
+        return [env.task.examples[i] for i in np.resize(order, count)]
+    return [env.task.sample(np.random.default_rng([seed, i])) for i in range(count)]
+
+
+def usable_device(name: str | None) -> str:
+    """The device's name, "cpu" for None. Raises ValueError if this machine or this build of torch lacks it."""
+    try:
+        torch.zeros(1, device=name or "cpu")
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
+    return name or "cpu"

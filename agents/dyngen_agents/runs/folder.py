@@ -1,0 +1,67 @@
+"""Where runs live: their names, and which one is `latest`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from dyngen_agents.runs.checkpoint import has_checkpoint
+
+RUNS = Path("runs")  # below the working directory
+
+
+def new_run_folder(out: str | None, algorithm: str) -> Path:
+    """Make the folder of a new run: `out`, or runs/<time>-<algorithm>.
+
+    Raises:
+        FileExistsError: `out` has something in it.
+    """
+    if out is not None:
+        folder = Path(out).expanduser()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            remedy = "continue it with resume, or choose" if has_checkpoint(folder) else "choose"
+            raise FileExistsError(f"{folder} is not empty: {remedy} another folder for the new run")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    stem = time.strftime("%Y-%m-%d-%H%M%S") + f"-{algorithm}"
+    for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+        with contextlib.suppress(FileExistsError):
+            folder = RUNS / (stem + suffix)
+            folder.mkdir(parents=True)
+            return folder
+    raise FileExistsError(f"{RUNS / stem} and a thousand like it exist")
+
+
+def mark_latest(run: Path) -> None:
+    """Let runs/latest lead to a run, if that is in runs/ and the file system has links."""
+    if run.absolute().parent != RUNS.absolute():
+        return
+    link = RUNS / f".latest-{os.getpid()}"
+    with contextlib.suppress(OSError):
+        link.unlink(missing_ok=True)
+        link.symlink_to(run.name)
+        os.replace(link, RUNS / "latest")
+
+
+def find_run(name: str | Path) -> Path:
+    """The folder of a run, from its path, its name in runs/, or "latest".
+
+    Raises:
+        FileNotFoundError: there is none; the message names some that exist.
+    """
+    latest = [RUNS / "latest", *_by_age()]
+    for place in latest if str(name) == "latest" else (Path(name).expanduser(), RUNS / name):
+        if has_checkpoint(place):
+            return place.parent / os.readlink(place) if place.is_symlink() else place
+    known = ", ".join(run.name for run in _by_age()[:5])
+    raise FileNotFoundError(
+        f"no run {str(name)!r}: " + (f"runs/ has {known}" if known else "there is none in runs/ yet")
+    )
+
+
+def _by_age() -> list[Path]:
+    """Runs in runs/, the newest first."""
+    runs = [file.parent for file in RUNS.glob("*/run.json") if file.parent.name != "latest"]
+    return sorted(runs, key=lambda run: (run / "run.json").stat().st_mtime, reverse=True)

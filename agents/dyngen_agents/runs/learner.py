@@ -1,0 +1,234 @@
+"""A run in memory: env, policy and algorithm, as of `iteration` finished updates.
+
+Everything random in update k is derived from the run's seed and k: the env's rows and the actor's uniforms are seeded
+anew for it, and the minibatch permutations follow from the number of updates. So the number of finished updates is the
+whole state of env and random streams, and a run that stops and goes on equals one that never stopped.
+"""
+
+from __future__ import annotations
+
+import platform
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dyngen_agents.algorithms.ppo import PPO, PPOConfig
+from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
+from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
+from dyngen_agents.data.shared_rollout import collect_together
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.lora import add_lora, load_lora
+from dyngen_agents.policy.reference import Reference
+from dyngen_agents.runs.checkpoint import Checkpoint, save_checkpoint
+from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.environment import make_env
+from dyngen_env.lm.loading.models import load_model, load_tokenizer
+from dyngen_env.rewards import Reward
+from dyngen_env.scoring.diversity import distinct_n
+
+ALGORITHMS: dict[str, type[PPO] | type[REINFORCE]] = {"ppo": PPO, "reinforce": REINFORCE}
+AlgorithmConfig = PPOConfig | REINFORCEConfig
+CustomReward = Reward | Callable[..., float] | None
+
+EPISODES_TO_SCALE_BY = 256  # Ziegler et al. 2019
+
+
+def algorithm_name(config: AlgorithmConfig) -> str:
+    """The name of the algorithm that a configuration is for."""
+    for name, kind in ALGORITHMS.items():
+        if type(config) is kind.Config:
+            return name
+    raise ValueError(f"no algorithm has a {type(config).__name__}: expected that of {', '.join(ALGORITHMS)}")
+
+
+class Learner:
+    """Plays and learns, one update at a time.
+
+    Args:
+        config, algorithm_config: the settings.
+        reward: a reward from Python, used instead of `config.reward`.
+        checkpoint: where to go on; None begins with the configured model.
+        processes: share the rows of a rollout and the work of an update. The settings' numbers are those of all.
+
+    Raises:
+        ValueError: settings that cannot work.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        algorithm_config: AlgorithmConfig,
+        reward: CustomReward = None,
+        checkpoint: Checkpoint | None = None,
+        processes: Processes = ALONE,
+    ):
+        self.config, self.algorithm_config, self.processes = config, algorithm_config, processes
+        self.name = algorithm_name(algorithm_config)
+        # Only some algorithms compare episodes of one prompt.
+        self.group_size = getattr(algorithm_config, "group_size", 1)
+        if config.episodes % self.group_size:
+            raise ValueError(
+                f"episodes={config.episodes} is no multiple of group_size={self.group_size}: every prompt is played "
+                "group_size times"
+            )
+        for name in ("episodes", "num_envs") if config.num_envs < config.episodes else ("episodes",):
+            if getattr(config, name) % processes.count:
+                raise ValueError(
+                    f"{name}={getattr(config, name)} cannot be split over {processes.count} processes: choose a "
+                    f"multiple of {processes.count} (it is the number of all processes together)"
+                )
+        self.custom_reward = name_of(reward)
+        rows = min(config.num_envs, config.episodes) // processes.count
+        self.env = make_env(config, rows, "train", reward)
+        self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
+        device, dtype = self.env.device, getattr(torch, config.dtype)
+        source = str(checkpoint.folder) if checkpoint and not config.lora_rank else self.model
+        lm = load_model(source, device=device, dtype=dtype, fresh=True)
+        if config.lora_rank:
+            add_lora(lm, config.lora_rank, config.seed)
+            if checkpoint:
+                load_lora(lm, checkpoint.folder)
+        # The base of a model with adapters is in it: no second copy is needed.
+        reference = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
+        self.policy = CausalLMPolicy(lm, self.env.legal_tokens(), config.sampling, self.env.banned)
+        self.reference = Reference(reference, self.policy)
+        self.algorithm = ALGORITHMS[self.name](
+            self.policy,
+            self.reference,
+            algorithm_config,  # type: ignore[arg-type]
+            total_updates=config.updates,
+            episodes=config.episodes,
+            seed=config.seed,
+            processes=processes,
+        )
+        self.iteration, self.seconds, self.reward_scale = 0, 0.0, RewardScale()
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        elif config.normalise_reward:
+            count = -(-EPISODES_TO_SCALE_BY // processes.count) * processes.count  # as many for each
+            self.reward_scale = standardising(self._play("scale", count).episode_returns)
+
+    def play(self, on_token: Callable[[int], None] | None = None) -> Trajectories:
+        """The episodes of the next update, of all processes. Changes nothing that a checkpoint holds.
+
+        Raises:
+            Stopped: `on_token` raised it, here or in another process.
+            FloatingPointError: the policy's log-probs are not finite, so its weights are of no use.
+            ValueError: the env got a reward that is not a finite number.
+            ProcessFailed: another process has failed.
+        """
+        batch = self._play("play", self.config.episodes, on_token)
+        if not batch.logprobs.isfinite().all():
+            raise FloatingPointError("the policy gives log-probs that are not finite")
+        return batch
+
+    def learn(self, batch: Trajectories) -> dict[str, Any]:
+        """One update from a batch, and its metrics.
+
+        Raises:
+            FloatingPointError: a loss, a gradient or a weight is not finite. Earlier gradient steps of the same update
+                may have been taken: go on from a checkpoint, not from here.
+        """
+        rewards = scaled_rewards(batch, self.reward_scale, self.config.missing_eos_penalty)
+        learned = self.algorithm.update(replace(batch, rewards=rewards))
+        for name, value in learned.items():
+            if not np.isfinite(value):
+                raise FloatingPointError(f"{name} is {value}")
+        if not all(parameter.isfinite().all() for parameter in self.policy.parameters()):
+            raise FloatingPointError("a weight is not finite after the optimizer's step")
+        self.iteration += 1
+        returns = batch.episode_returns
+        return {
+            "update": self.iteration,
+            "episodes": self.iteration * len(batch),
+            "reward": float(returns.mean()),
+            "reward_std": float(returns.std(correction=0)),
+            "reward_terms": {name: float(paid.mean()) for name, paid in batch.reward_terms.items()},
+            "length": float(batch.completion_lengths.float().mean()),
+            "distinct_2": distinct_n(batch.texts, 2),
+            "stopped": sum(reason == "stop" for reason in batch.finish_reasons) / len(batch),
+            **learned,
+        }
+
+    def save(self, run: Path) -> None:
+        """Write the checkpoint of this moment. Raises OSError as `save_checkpoint`."""
+        head = {f"value_head.{name}": tensor for name, tensor in self.policy.value_head.state_dict().items()}
+        optimizer = {f"optimizer.{name}": tensor for name, tensor in self.algorithm.optimizer.tensors().items()}
+        record = {
+            "algorithm": self.name,
+            "iteration": self.iteration,
+            "seconds": round(self.seconds, 1),
+            "model": self.model,
+            "train": asdict(self.config),
+            "algorithm_config": asdict(self.algorithm_config),
+            "custom_reward": self.custom_reward,
+            "kl_control": self.algorithm.kl_control.state_dict(),
+            "reward_scale": asdict(self.reward_scale),
+            "versions": versions(),
+        }
+        save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), head | optimizer, record)
+
+    def _play(self, purpose: str, episodes: int, on_token: Callable[[int], None] | None = None) -> Trajectories:
+        return collect_together(
+            self.env,
+            self.algorithm.actor,
+            episodes,
+            seed=self._seed(f"{purpose}: env"),
+            actor_seed=self._seed(f"{purpose}: actor"),
+            group_size=self.group_size if purpose == "play" else 1,
+            bootstrap=self.algorithm.bootstrap,
+            on_token=on_token,
+            processes=self.processes,
+        )
+
+    def _seed(self, stream: str) -> int:
+        """A seed for one use of chance in the next update, independent of all others."""
+        entropy = (self.config.seed, self.iteration, zlib.crc32(stream.encode()))
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        record, tensors = checkpoint.record, checkpoint.tensors()
+        check_custom_reward(record, self.custom_reward)
+        self.iteration, self.seconds = record["iteration"], record["seconds"]
+        self.reward_scale = RewardScale(**record["reward_scale"])
+        self.algorithm.updates = self.iteration
+        self.algorithm.kl_control.load_state_dict(record["kl_control"])
+        self.policy.value_head.load_state_dict(_under("value_head.", tensors))
+        self.algorithm.optimizer.load_tensors(_under("optimizer.", tensors))
+
+
+def name_of(reward: CustomReward) -> str | None:
+    """How `run.json` calls a reward that came from Python."""
+    return None if reward is None else getattr(reward, "name", getattr(reward, "__name__", type(reward).__name__))
+
+
+def check_custom_reward(record: dict[str, Any], given: str | None) -> None:
+    """Raises ValueError if a run was trained with a reward from Python and has not been given one again."""
+    if record["custom_reward"] is not None and given is None:
+        raise ValueError(
+            f"the run's reward {record['custom_reward']!r} came from Python, which run.json cannot hold: give it "
+            "again, by reward=... from Python"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Of what the numbers of a run depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("dyngen", "torch", "transformers", "gymnasium", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[package] = "unknown"
+    return found
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

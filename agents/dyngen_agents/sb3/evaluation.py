@@ -1,0 +1,60 @@
+"""What a language model makes of SB3's observations, in whichever form: hidden states, log-probs and entropies."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.sb3.segments import Segments
+from dyngen_env.lm.engine.heads import hidden_states
+from dyngen_env.lm.logprobs import logprobs_and_entropy
+
+Observations = Tensor | dict[str, Tensor] | Segments
+
+
+def token_rows(obs: Tensor | dict[str, Tensor]) -> Tensor:
+    """(B, L) int64, -1 where empty, of observations of either kind."""
+    if isinstance(obs, dict):
+        return obs["input_ids"].long().masked_fill(obs["attention_mask"] == 0, -1)
+    return obs.long()
+
+
+def hidden_before_choice(lm: PreTrainedModel, obs: Observations) -> Tensor:
+    """(N, D): the hidden states from which N tokens are chosen, with gradients if they are enabled."""
+    if isinstance(obs, Segments):
+        return hidden_states(lm, obs.tokens)[obs.rows, obs.columns]
+    tokens = token_rows(obs)
+    lengths = (tokens >= 0).sum(1)
+    rows = torch.arange(len(tokens), device=tokens.device)
+    return hidden_states(lm, tokens[:, : int(lengths.max())])[rows, lengths - 1]
+
+
+def evaluate(
+    policy: CausalLMPolicy, hidden: Tensor, actions: Tensor, action_masks: np.ndarray | Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probs (N,) and entropies (N,) of actions (N,) chosen from hidden states (N, D); masks (N, V) if there are."""
+    if action_masks is None:
+        return logprobs_and_entropy(hidden, actions.long(), policy.logits, entropy_gradient=True)
+    logits = masked_logits(policy.logits(hidden), action_masks)
+    choices = torch.distributions.Categorical(logits=logits, validate_args=False)
+    return choices.log_prob(actions.long()), choices.entropy()
+
+
+def masked_logits(logits: Tensor, action_masks: np.ndarray | Tensor | None) -> Tensor:
+    """Logits (N, V), -inf where a mask (N, V) is False or zero.
+
+    Raises:
+        ValueError: a row is left with no token.
+    """
+    if action_masks is None:
+        return logits
+    allowed = torch.as_tensor(action_masks, device=logits.device).reshape(logits.shape).bool()
+    masked = logits.masked_fill(~allowed, -torch.inf)
+    stuck = (masked == -torch.inf).all(1)
+    if stuck.any():
+        row = int(stuck.nonzero()[0])
+        raise ValueError(f"the action mask of row {row} allows no legal token: allow at least the end of the turn")
+    return masked

@@ -1,0 +1,174 @@
+"""A causal language model as the policy of an unmodified Stable-Baselines3 PPO or A2C.
+
+    PPO(LMActorCriticPolicy, env, policy_kwargs=dict(model="reviews-lm"), rollout_buffer_class=SegmentRolloutBuffer)
+
+The rollout decodes with a key-value cache that nobody sees (`dyngen_env.lm.engine`): SB3 hands over whole observations,
+the engine runs only what is new in them. Dropout is off in any mode: it would cost 0.3 nats of log-prob mismatch
+between rollout and update.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor
+
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.sampling_config import SamplingConfig
+from dyngen_agents.sb3.evaluation import Observations, evaluate, hidden_before_choice, masked_logits, token_rows
+from dyngen_agents.sb3.segments import Segments
+from dyngen_env.lm.loading.models import context_window, load_config, load_model, load_tokenizer
+from dyngen_env.lm.sampling import greedy, sample
+from dyngen_env.mdp.rules import legal_tokens
+from dyngen_env.text.huggingface import adapted
+
+
+class LMActorCritic:
+    """What is the same for SB3's policy and for the maskable one of sb3-contrib: a mixin before either.
+
+    Args:
+        observation_space, action_space: the env's, with tokens or the dict as observations.
+        lr_schedule: as SB3 gives it.
+        model: names the language model, as `dyngen_env.lm.load_model` understands it. Only the name is saved
+            beside the weights, so a saved agent needs the model where it was.
+        sampling: temperature, top-k and top-p of the one distribution that acts and is learned.
+        use_sde: PPO and A2C always pass it, and refuse it themselves for actions that are tokens.
+        optimizer_class, optimizer_kwargs: as for SB3's own policies.
+
+    Raises:
+        ValueError: the spaces are not those of an env with this model's tokens; the message says what to change.
+    """
+
+    lm_policy: CausalLMPolicy
+    # What the other base class brings:
+    observation_space: spaces.Space
+    action_space: spaces.Space
+    action_dist: Any
+    optimizer_class: type[torch.optim.Optimizer]
+    optimizer_kwargs: dict[str, Any]
+    _dummy_schedule: Any
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        model: str = "reviews-lm",
+        sampling: SamplingConfig | None = None,
+        use_sde: bool = False,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ):
+        _check_spaces(observation_space, action_space, model)
+        self.model_name, self.sampling = model, sampling or SamplingConfig()
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,  # type: ignore[call-arg]
+            net_arch=[],
+            ortho_init=False,  # it would initialise the language model anew
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        legal = torch.from_numpy(legal_tokens(adapted(load_tokenizer(self.model_name))))
+        self.lm_policy = CausalLMPolicy(load_model(self.model_name, fresh=True), legal, self.sampling)
+        parameters = self.lm_policy.parameters()
+        self.optimizer = self.optimizer_class(parameters, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return dict(
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            lr_schedule=self._dummy_schedule,
+            model=self.model_name,
+            sampling=self.sampling,
+            optimizer_class=self.optimizer_class,
+            optimizer_kwargs=self.optimizer_kwargs,
+        )
+
+    def set_training_mode(self, mode: bool) -> None:
+        """Dropout stays off (`CausalLMPolicy.train`); what is cached is forgotten before weights change."""
+        super().set_training_mode(mode)  # type: ignore[misc]
+        if mode:
+            self.lm_policy.engine.invalidate()
+
+    def forward(
+        self, obs: Observations, deterministic: bool = False, action_masks: np.ndarray | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (B,), values (B, 1) and log-probs (B,). Chance comes from torch's global generator, as SB3's does."""
+        hidden = self._hidden(obs)
+        logits = self._logits(hidden, action_masks)
+        tokens, logprobs = greedy(logits) if deterministic else sample(logits, torch.rand_like(logits[:, 0]))
+        return tokens, self.lm_policy.value(hidden).unsqueeze(1), logprobs
+
+    def evaluate_actions(
+        self, obs: Observations, actions: Tensor, action_masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Values (N, 1), log-probs (N,) and entropies (N,) of N steps. One forward over what `obs` holds: segments, or
+        every prefix by itself."""
+        hidden = self._hidden(obs)
+        logprobs, entropies = evaluate(self.lm_policy, hidden, actions, action_masks)
+        return self.lm_policy.value(hidden).unsqueeze(1), logprobs, entropies
+
+    def get_distribution(self, obs: Observations, action_masks: np.ndarray | None = None) -> Distribution:
+        """SB3's own object for the policy's distribution over B next tokens."""
+        return self.action_dist.proba_distribution(action_logits=self._logits(self._hidden(obs), action_masks))
+
+    def predict_values(self, obs: Observations) -> Tensor:
+        """(B, 1). Not cached: SB3 asks this of single rows in the middle of a rollout, which would evict the others."""
+        return self.lm_policy.value(hidden_before_choice(self.lm_policy.lm, obs)).unsqueeze(1)
+
+    def _predict(
+        self, observation: Observations, deterministic: bool = False, action_masks: np.ndarray | None = None
+    ) -> Tensor:
+        return self.forward(observation, deterministic, action_masks)[0]
+
+    def _hidden(self, obs: Observations) -> Tensor:
+        """(N, D): cached, unless gradients are wanted or there is nothing to continue."""
+        if torch.is_grad_enabled() or isinstance(obs, Segments):
+            return hidden_before_choice(self.lm_policy.lm, obs)
+        tokens = token_rows(obs)
+        return self.lm_policy.engine.next_hidden(tokens, (tokens >= 0).sum(1))
+
+    def _logits(self, hidden: Tensor, action_masks: np.ndarray | Tensor | None) -> Tensor:
+        return masked_logits(self.lm_policy.logits(hidden), action_masks)
+
+
+class LMActorCriticPolicy(LMActorCritic, ActorCriticPolicy):  # type: ignore[misc]
+    """A causal LM with a value head on its trunk, for PPO and A2C. Arguments and errors: `LMActorCritic`."""
+
+
+def _check_spaces(observation_space: spaces.Space, action_space: spaces.Space, model: str) -> None:
+    known = len(adapted(load_tokenizer(model)))
+    if not isinstance(action_space, spaces.Discrete) or action_space.n != known:
+        wanted = action_space.n if isinstance(action_space, spaces.Discrete) else action_space
+        raise ValueError(
+            f"policy {model!r} has {known} tokens, env has {wanted}: give both the same model, "
+            f'gym.make(..., model="{model}") and policy_kwargs=dict(model="{model}")'
+        )
+    if isinstance(observation_space, spaces.Dict):
+        rows = observation_space.spaces.get("input_ids")
+        fits = isinstance(rows, spaces.Box) and "attention_mask" in observation_space.spaces
+    else:
+        rows = observation_space
+        fits = isinstance(rows, spaces.Box) and len(rows.shape) == 1 and rows.low.min() == -1
+    if not fits or not np.issubdtype(rows.dtype, np.integer):  # type: ignore[union-attr, arg-type]
+        raise ValueError(
+            f"policy {model!r} cannot read observations in {observation_space}: expected tokens, "
+            f'Box(-1, {known - 1}, (L,), int64). Make the env with observation="tokens" or "dict", without wrappers '
+            "that change observations"
+        )
+    window = context_window(load_config(model))
+    if rows.shape[0] > window:  # type: ignore[union-attr, index]
+        raise ValueError(
+            f"observations have {rows.shape[0]} tokens, model {model!r} reads at most {window}: "  # type: ignore[union-attr, index]
+            f"make the env with max_context_tokens={window} or less"
+        )

@@ -1,0 +1,186 @@
+"""A training run: collect, update, log, save; again until it is done, and again from where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from dyngen_agents.algorithms.ppo import PPOConfig
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.distributed.interrupt import Stopped, StopRequest
+from dyngen_agents.distributed.processes import launched
+from dyngen_agents.evaluation.samples import write_samples
+from dyngen_agents.runs.checkpoint import Checkpoint, open_checkpoint
+from dyngen_agents.runs.config import (
+    TrainConfig,
+    config_from,
+    kept,
+    settings_of_resumed,
+    train_config_from,
+    with_absolute_paths,
+)
+from dyngen_agents.runs.folder import find_run, mark_latest, new_run_folder
+from dyngen_agents.runs.learner import ALGORITHMS, AlgorithmConfig, CustomReward, Learner, algorithm_name
+from dyngen_agents.training.learning_curve import draw_learning_curve
+from dyngen_agents.training.metrics_log import MetricsLog, Unlogged, read_metrics
+from dyngen_agents.training.progress import TrainingProgress, training_progress
+
+__all__ = ["TrainConfig", "train"]
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: TrainConfig,
+    algorithm: AlgorithmConfig | None = None,
+    *,
+    reward: CustomReward = None,
+    stop: StopRequest | None = None,
+    progress: TrainingProgress | None = None,
+) -> Path:
+    """Train a language model, or go on with a run, and return the run's folder.
+
+    The folder is a checkpoint at any time (see `runs.checkpoint`); beside it are metrics.jsonl, tensorboard/,
+    learning_curve.png and samples.md. The first Ctrl-C ends the run early, saved; `config.resume` goes on with it.
+
+    Several processes that `torchrun` or `accelerate launch` has started share one run: each calls this function with
+    the same arguments, and only the first of them writes.
+
+    Args:
+        config: the run. algorithm: hyper-parameters; their type chooses the algorithm, None is PPO's defaults.
+        reward: a `Reward` or a function f(text) -> float from Python, instead of `config.reward`.
+        stop: tells why a run ended early; by default the function makes its own.
+        progress: is told how the run goes; by default that is shown on standard error.
+
+    Raises:
+        ValueError, FileNotFoundError: settings that cannot work; nothing has been written.
+        FloatingPointError: a number is not finite. The message names the update, the checkpoint before it is whole.
+        OSError: a checkpoint could not be written; the one before it is whole.
+        ProcessFailed: another process of the run has failed; the last checkpoint is whole.
+    """
+    algorithm = PPOConfig() if algorithm is None else algorithm
+    checkpoint: Checkpoint | None = None
+    if config.resume is None:
+        config = with_absolute_paths(config)
+    else:
+        config, algorithm, checkpoint = _resumed(config, algorithm)
+    processes = launched()
+    learner = Learner(config, algorithm, reward, checkpoint, processes)
+    run = checkpoint.folder if checkpoint else processes.once(lambda: new_run_folder(config.out, learner.name))
+    if processes.first:
+        mark_latest(run)
+        log.info(
+            "%s %s: %s learns in %s, update %d of %d%s",
+            "resuming" if checkpoint else "run", run, learner.model, config.env, learner.iteration, config.updates,
+            f", by {processes.count} processes" if processes.count > 1 else "",
+        )  # fmt: skip
+    with (
+        stop or StopRequest() as stop,
+        MetricsLog(run, learner.iteration) if processes.first else Unlogged() as metrics_log,
+        progress or training_progress(learner.iteration, config.updates, shown=processes.first) as progress,
+    ):
+        if checkpoint is None and processes.first:
+            learner.save(run)  # a full disk shows at once, and a run can be resumed from its first minute on
+        _Loop(learner, run, stop, metrics_log, progress).run()
+        if processes.first:
+            progress.phase("sampling")
+            write_samples(run, learner.config, learner.policy, learner.reference, reward)
+    return run
+
+
+class _Loop:
+    """The updates of one process."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        run: Path,
+        stop: StopRequest,
+        metrics_log: MetricsLog | Unlogged,
+        progress: TrainingProgress,
+    ):
+        self.learner, self.folder, self.stop = learner, run, stop
+        self.metrics_log, self.progress = metrics_log, progress
+        self.saved = learner.iteration  # the checkpoint on disk
+        self.began, self.first, self.earlier = time.monotonic(), learner.iteration, learner.seconds
+
+    def run(self) -> None:
+        """Update until the updates or the time are used up, or somebody asks to stop."""
+        learner, config = self.learner, self.learner.config
+        while learner.iteration < config.updates and not learner.processes.any(self._is_over()):
+            before = time.monotonic()
+            try:
+                self.progress.phase("playing")
+                batch = self._play()
+                self.progress.phase("learning")
+                metrics = learner.learn(batch)
+            except Stopped:
+                break
+            except FloatingPointError as error:  # whatever is in memory now is not worth keeping
+                raise FloatingPointError(
+                    f"update {learner.iteration + 1} of {config.updates} has no finite result: {error}. The checkpoint "
+                    f"of update {self.saved} in {self.folder} is whole: start a new run from it, by "
+                    f"model={str(self.folder)!r}, with a lower learning_rate or a tamer reward"
+                ) from error
+            learner.seconds = self.earlier + time.monotonic() - self.began
+            rate = int(batch.completion_mask.sum()) / (time.monotonic() - before)
+            metrics |= {"tokens_per_second": round(rate, 1), "seconds": round(learner.seconds, 2)}
+            self.metrics_log.write(metrics)
+            self.progress.update(metrics, self.seconds_left())
+            if learner.iteration % config.save_every == 0:
+                self.save()
+        self.save()
+
+    def _play(self) -> Trajectories:
+        """The next rollout. If it fails, by an error in a reward say, the updates so far are saved."""
+        try:
+            return self.learner.play(self._on_token)
+        except (Stopped, FloatingPointError):
+            raise
+        except Exception:
+            self.save()
+            log.error("update %d stopped in its rollout; %s holds what was learned before", self.saved + 1, self.folder)
+            raise
+
+    def save(self) -> None:
+        """A checkpoint and a figure, if there is something new. Only one process writes; nobody waits for it."""
+        if self.saved == self.learner.iteration:
+            return
+        if self.learner.processes.first:
+            self._write()
+        self.saved = self.learner.iteration
+
+    def _write(self) -> None:
+        self.metrics_log.sync()
+        self.learner.save(self.folder)
+        title = f"{Path(self.learner.model).name} learns by {self.learner.name} in {self.learner.config.env}"
+        draw_learning_curve(self.folder / "learning_curve.png", read_metrics(self.folder), title)
+
+    def _is_over(self) -> bool:
+        return self.seconds_left() <= 0 or self.stop.signal is not None
+
+    def seconds_left(self) -> float:
+        """Until the run ends, at the pace it had so far; 0 if the time is used up."""
+        config, passed = self.learner.config, time.monotonic() - self.began
+        done = self.learner.iteration - self.first
+        left = (config.updates - self.learner.iteration) * passed / done if done else float("inf")
+        return left if config.max_minutes is None else min(left, max(0.0, 60 * config.max_minutes - passed))
+
+    def _on_token(self, count: int) -> None:
+        self.progress.tokens(count)
+        if self.stop.signal is not None:
+            raise Stopped
+
+
+def _resumed(config: TrainConfig, algorithm: AlgorithmConfig) -> tuple[TrainConfig, AlgorithmConfig, Checkpoint]:
+    """What the resumed run was started with, and its checkpoint."""
+    checkpoint = open_checkpoint(find_run(config.resume or "latest"))
+    record: dict[str, Any] = checkpoint.record
+    name = record["algorithm"]
+    if name != algorithm_name(algorithm):
+        raise ValueError(f"the run in {checkpoint.folder} is trained by {name}, not by {algorithm_name(algorithm)}")
+    kind: type[AlgorithmConfig] = ALGORITHMS[name].Config
+    saved = config_from(kind, record["algorithm_config"])
+    return settings_of_resumed(config, train_config_from(record["train"])), kept(algorithm, saved), checkpoint

@@ -1,0 +1,10 @@
+"""Our environments in TRL's GRPOTrainer: `EnvRollout` plays them token by token, `TextEnvironment` by tool calls.
+
+Neither needs vLLM. TRL itself is imported by whoever makes the trainer: `pip install 'trl>=1.10,<1.11'`.
+"""
+
+from dyngen_agents.trl.environment import TextEnvironment
+from dyngen_agents.trl.prompts import prompt_dataset
+from dyngen_agents.trl.rollout import EnvRollout, env_reward
+
+__all__ = ["EnvRollout", "TextEnvironment", "env_reward", "prompt_dataset"]

@@ -1,0 +1,128 @@
+"""GRPOTrainer's `rollout_func`: the trainer's model plays whole episodes of a batched env through our cached engine.
+
+    env = gym.make_vec("dyngen/Sentiment-v0", num_envs=32, output="torch", autoreset_mode="same_step")
+    GRPOTrainer(model, reward_funcs=env_reward, rollout_func=EnvRollout(env), train_dataset=prompt_dataset(env, 64))
+
+TRL learns from the very tokens that were played; what a user said between them is masked out of its loss (`env_mask`).
+Facts about TRL 1.10, read from its grpo_trainer.py: it hands over every prompt `num_generations` times and expects one
+completion for each, wants none of them empty, and uses `logprobs` only where it has generated with vLLM itself or masks
+off-policy sequences; `max_completion_length` does not bind a `rollout_func`: the env has limits of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from dyngen_agents.data.rollout import collect
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.policy.actor import Actor
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.sampling_config import SamplingConfig
+from dyngen_agents.trl.positions import count_from_first_token
+from dyngen_agents.trl.prompts import examples_of, prompt_text
+from dyngen_env.envs.vector_env import TextGenVectorEnv
+
+
+class EnvRollout:
+    """Plays each prompt that TRL hands over as one episode.
+
+    The sampling is the trainer's (temperature, top_k, top_p), over the env's legal tokens. Chance comes from the
+    trainer's seed and the number of the process. From the first call on the model and the trainer's reference take
+    their positions from the attention mask (`dyngen_agents.trl.positions`).
+
+    Args:
+        env: made by `gym.make_vec` with `output="torch"` and `autoreset_mode="same_step"`, with the model's tokens and
+            on its device. Batches of prompts that are larger than `num_envs` are played in parts.
+
+    Raises:
+        ValueError: the env is none of ours.
+    """
+
+    def __init__(self, env: Any):
+        self.env: TextGenVectorEnv = env.unwrapped
+        if not isinstance(self.env, TextGenVectorEnv):
+            raise ValueError(f"expected a batched env of dyngen, got {type(self.env).__name__}: use gym.make_vec")
+        self._actor: Actor | None = None
+
+    def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, list]:
+        """One episode for each of N prompts, as TRL wants them; each entry is a list of N.
+
+        Returns:
+            prompt_ids, completion_ids: tokens, up to the agent's first and from there to its last. env_mask: 1 where
+            the agent chose the completion's token. logprobs: of the choices, in nats; 0 elsewhere. For reward
+            functions: env_reward (the episode's return), reward_terms (its parts by name), finish_reason.
+
+        Raises:
+            ValueError: the trainer samples in a way that the env cannot, or model and env do not fit.
+        """
+        lm: Any = trainer.accelerator.unwrap_model(trainer.model)
+        if hasattr(lm, "get_base_model"):  # PEFT: its adapters sit inside the model that they adapt
+            lm = lm.get_base_model()
+        first, learning = self._actor is None, lm.training
+        actor = self._actor = self._acting(lm, _sampling(trainer), trainer)
+        actor.policy.engine.invalidate()  # the weights have changed since, maybe behind torch's back
+        examples = examples_of(self.env.task, [prompt_text(prompt) for prompt in prompts])
+        seed = trainer.args.seed + trainer.accelerator.process_index * self.env.num_envs if first else None
+        lm.eval()  # no dropout
+        try:
+            return as_trl(collect(self.env, actor, len(examples), seed=seed, examples=examples))
+        finally:
+            lm.train(learning)
+
+    def _acting(self, lm: PreTrainedModel, sampling: SamplingConfig, trainer: Any) -> Actor:
+        """The actor of the last call if it still plays the same model in the same way."""
+        if self._actor is not None and self._actor.policy.lm is lm and self._actor.policy.sampling == sampling:
+            return self._actor
+        if lm.device.type != self.env.device.type:
+            raise ValueError(f"the model is on {lm.device}, the env on {self.env.device}: make the env with device=...")
+        for model in (lm, getattr(trainer, "ref_model", None)):
+            if model is not None:
+                count_from_first_token(trainer.accelerator.unwrap_model(model))
+        actor = Actor(
+            CausalLMPolicy(lm, self.env.legal_tokens(), sampling),
+            seed=trainer.args.seed + trainer.accelerator.process_index,
+        )
+        actor.step = self._actor.step if self._actor is not None else 0  # no uniforms twice
+        return actor
+
+
+def env_reward(env_reward: list[float], reward_terms: list[dict[str, float]], log_metric: Any = None, **_: Any) -> list:
+    """The `reward_funcs` of a GRPOTrainer with an `EnvRollout`: the env's returns. Logs the mean of each term."""
+    if log_metric is not None:
+        for name in reward_terms[0]:
+            log_metric(f"env/{name}", sum(terms[name] for terms in reward_terms) / len(reward_terms))
+    return env_reward
+
+
+def as_trl(played: Trajectories) -> dict[str, list]:
+    """Episodes as `EnvRollout` returns them."""
+    out: dict[str, list] = {key: [] for key in ("prompt_ids", "completion_ids", "env_mask", "logprobs")}
+    for tokens, chosen, logprobs in zip(played.tokens, played.completion_mask, played.logprobs, strict=True):
+        choices = chosen.nonzero().flatten()
+        start, end = int(choices[0]), int(choices[-1]) + 1
+        out["prompt_ids"].append(tokens[:start].tolist())
+        out["completion_ids"].append(tokens[start:end].tolist())
+        out["env_mask"].append(chosen[start:end].long().tolist())
+        out["logprobs"].append(logprobs[start:end].tolist())
+    out["env_reward"] = played.episode_returns.tolist()
+    out["reward_terms"] = [
+        {name: float(paid[row]) for name, paid in played.reward_terms.items()} for row in range(len(played))
+    ]
+    out["finish_reason"] = list(played.finish_reasons)
+    return out
+
+
+def _sampling(trainer: Any) -> SamplingConfig:
+    unknown = {
+        "min_p": trainer.min_p is not None,
+        "repetition_penalty": trainer.repetition_penalty != 1.0,
+        "generation_kwargs": bool(trainer.args.generation_kwargs),
+    }
+    if any(unknown.values()):
+        raise ValueError(
+            f"{', '.join(name for name, is_set in unknown.items() if is_set)} of the GRPOConfig cannot be followed: "
+            "EnvRollout samples with temperature, top_k and top_p"
+        )
+    return SamplingConfig(temperature=trainer.temperature, top_k=trainer.top_k or 0, top_p=trainer.top_p)

@@ -1,6 +1,0 @@
-"""Reward designs compared: the same agent trained under each, every agent measured by all of them and by more."""
-
-from agents.reward_bench.bench import bench_rewards
-from agents.reward_bench.config import RewardBench
-
-__all__ = ["RewardBench", "bench_rewards"]

@@ -1,0 +1,137 @@
+"""What happens between two turns of the agent: users read what it said, and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from dyngen_env import mdp
+from dyngen_env.envs.seeding import stream_generator
+from dyngen_env.mdp.state import GOAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
+from dyngen_env.text.tokenizer import Tokenizer
+from dyngen_env.types import Dialogue, Feedback
+from dyngen_env.users import User
+
+QUIET = Feedback()
+
+
+class Answers(NamedTuple):
+    """What has become of R rows whose turn ended."""
+
+    state: TokenState  # of all B rows
+    feedback: list[Feedback]  # (R,)
+    dialogues: list[Dialogue | None]  # (R,)
+    forgot: list[int]  # rows whose oldest turns had to go
+
+
+class Conversation:
+    """A user who answers, in the agent's language. It keeps no state of the dialogues.
+
+    Args:
+        rated: whether the user's rating stands before their words, as a control token.
+        room: tokens that the agent's next turn shall find free: the oldest turns are forgotten for it. 0 forgets
+            nothing.
+    """
+
+    def __init__(self, user: User, tokenizer: Tokenizer, max_turns: int, rated: bool = False, room: int = 0):
+        self.user, self.tokenizer, self.max_turns, self.rated, self.room = user, tokenizer, max_turns, rated, room
+
+    def begin(self, examples: Sequence, seeds: np.ndarray) -> list[Dialogue | None]:
+        """The dialogues of new episodes with these seeds; None where nobody will answer."""
+        if not self.user.answers:
+            return [None] * len(examples)
+        personas = self.user.begin(examples, [stream_generator(seed, "user", 0) for seed in seeds])
+        return [Dialogue(e, p) for e, p in zip(examples, personas, strict=True)]
+
+    def go_on(
+        self,
+        spoken: TokenState,
+        rows: list[int],
+        said: Sequence[str],
+        dialogues: Sequence[Dialogue | None],
+        seeds: np.ndarray,
+    ) -> Answers:
+        """Ask the users of `rows` (R,), whose turn ended, and append their words. An illegal token, or a context that
+        is full, ends a dialogue unheard.
+        """
+        feedback = [QUIET] * len(rows)
+        if not self.user.answers or not rows:
+            return Answers(spoken, feedback, [None] * len(rows), [])
+        talks = [talk.said(text) for talk, text in zip(dialogues, said, strict=True) if talk is not None]
+        finish = spoken.finish.tolist()
+        asked = [i for i, row in enumerate(rows) if finish[row] in (STOP, LENGTH)]
+        if not asked:
+            return Answers(spoken, feedback, [*talks], [])
+        answers = self._ask([talks[i] for i in asked], [seeds[i] for i in asked])
+        lengths = spoken.length.tolist()
+        words, ends = [], []
+        for i, answer in zip(asked, answers, strict=True):
+            feedback[i], talks[i] = answer, talks[i].heard(answer)
+            last = int(spoken.tokens[rows[i], lengths[rows[i]] - 1])
+            rating = (answer.rating,) if self.rated and answer.rating is not None else ()
+            words.append(self.tokenizer.encode_reply(answer.text, last, *rating))
+            ends.append(self._end(talks[i], answer))
+        heard = [rows[i] for i in asked]
+        kept, forgot = self._forget(spoken, heard, words, ends) if self.room else (spoken, [])
+        return Answers(_hear(kept, heard, words, ends), feedback, [*talks], forgot)
+
+    def _forget(
+        self, spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int]
+    ) -> tuple[TokenState, list[int]]:
+        """`spoken` without the oldest turns of those rows whose context cannot hold what comes next; and these rows."""
+        where = torch.tensor(rows, device=spoken.tokens.device)
+        chosen, lengths = mdp.fork(spoken, where).completion_mask.tolist(), spoken.length[where].tolist()
+        width = spoken.tokens.shape[1]
+        cuts = []
+        for mask, length, ids, end in zip(chosen, lengths, words, ends, strict=True):
+            start, count = oldest_turns(mask, length + len(ids) + self.room - width)
+            useful = end == LIVE and length - count + len(ids) < width  # else the episode ends in this step anyhow
+            cuts.append((start, count) if useful else (0, 0))
+        starts, counts = torch.tensor(cuts, device=where.device).unbind(1)
+        return mdp.forget(spoken, where, starts, counts), [row for row, (_, cut) in zip(rows, cuts, strict=True) if cut]
+
+    def _ask(self, talks: list[Dialogue], seeds: list[int]) -> Sequence[Feedback]:
+        rngs = [stream_generator(seed, "user", len(talk.completions)) for seed, talk in zip(seeds, talks, strict=True)]
+        answers = self.user.reply(talks, rngs)
+        if len(answers) != len(talks):
+            raise ValueError(
+                f"{type(self.user).__name__}.reply gave {len(answers)} answers to {len(talks)} dialogues: "
+                "expected one each"
+            )
+        return answers
+
+    def _end(self, talk: Dialogue, answer: Feedback) -> int:
+        if answer.ends:
+            return GOAL if answer.ends == "goal" else USER
+        return TURNS if len(talk.completions) >= self.max_turns else LIVE
+
+
+def oldest_turns(chosen: Sequence[bool], excess: int) -> tuple[int, int]:
+    """Where to cut a row, and how many tokens: the fewest of its oldest turns that have at least `excess` tokens.
+
+    A turn goes with the user's answer to it. What stands before the first turn, and the last turn, stay.
+
+    Args:
+        chosen: (L,) the row's completion_mask.
+    """
+    begins = [i for i, mine in enumerate(chosen) if mine and not chosen[i - 1]]  # chosen[0] never is the agent's
+    if excess <= 0 or len(begins) < 2:
+        return 0, 0
+    first, last = begins[0], begins[-1]
+    end = next((begin for begin in begins[1:] if begin - first >= excess), last)
+    return first, end - first
+
+
+def _hear(spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int]) -> TokenState:
+    """`mdp.hear` of words given as lists."""
+    device = spoken.tokens.device
+    padded = torch.zeros(len(words), max(1, *map(len, words)), dtype=torch.int64)
+    for i, ids in enumerate(words):
+        padded[i, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    counts = torch.tensor([len(ids) for ids in words], device=device)
+    return mdp.hear(
+        spoken, torch.tensor(rows, device=device), padded.to(device), counts, torch.tensor(ends, device=device)
+    )

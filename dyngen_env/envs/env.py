@@ -1,0 +1,138 @@
+"""TextGenEnv: one token MDP, numpy in and out. A one-row view of TextGenVectorEnv, so there is one implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+
+from dyngen_env.envs.infos import info_of_row
+from dyngen_env.envs.rendering import RENDER_MODES
+from dyngen_env.envs.strict_keywords import strict_keywords
+from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.rewards import Reward
+from dyngen_env.tasks import Task
+from dyngen_env.text.tokenizer import Tokenizer
+from dyngen_env.users import User
+
+
+class TextGenEnv(gym.Env):
+    """Text generation as an MDP: the observation is the tokens so far, an action is the next token.
+
+    The arguments are those of `TextGenVectorEnv`, without `num_envs` and `autoreset_mode`.
+
+    Attributes:
+        batch: the `TextGenVectorEnv` of one row that does the work.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}
+
+    @strict_keywords
+    def __init__(
+        self,
+        *,
+        model: str | None = None,
+        tokenizer: str | Tokenizer | None = None,
+        prompts: str | Sequence[str] | Task | None = None,
+        reward: str | Reward | Callable[..., float] = "fluency",
+        user: str | User | None = None,
+        rating_tokens: bool = False,
+        max_new_tokens: int = 32,
+        max_turns: int = 1,
+        max_context_tokens: int = 128,
+        context_overflow: str = "end",
+        prompt_overflow: str = "error",
+        stop: str | Sequence[str] = (),
+        banned: str | Sequence[str] = (),
+        split: str | None = None,
+        observation: str = "tokens",
+        output: str = "numpy",
+        device: str = "cpu",
+        render_mode: str | None = None,
+        length_limit: str = "terminate",
+    ):
+        self.batch = TextGenVectorEnv(
+            1,
+            model=model,
+            tokenizer=tokenizer,
+            prompts=prompts,
+            reward=reward,
+            user=user,
+            rating_tokens=rating_tokens,
+            max_new_tokens=max_new_tokens,
+            max_turns=max_turns,
+            max_context_tokens=max_context_tokens,
+            context_overflow=context_overflow,
+            prompt_overflow=prompt_overflow,
+            stop=stop,
+            banned=banned,
+            split=split,
+            observation=observation,
+            output=output,
+            device=device,
+            render_mode=render_mode,
+            length_limit=length_limit,
+            autoreset_mode=AutoresetMode.DISABLED,
+        )
+        self.observation_space = self.batch.single_observation_space
+        self.action_space = self.batch.single_action_space
+        self.tokenizer = self.batch.tokenizer
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode. Options: `prompt` (str) or `example` (int) choose what is played."""
+        super().reset(seed=seed)
+        if self.np_random is not self.batch.np_random[0]:
+            self.batch.reseed(0, self.np_random)
+        observations, _ = self.batch.reset(options=options)
+        self._show()
+        return _first(observations), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Append a token; at the episode's end the info says why, what was written and what was paid.
+
+        Raises:
+            ResetNeeded: before the first reset, and after an end.
+            ValueError: the action is no integer in [0, V); nothing is changed.
+        """
+        if self.batch.over:
+            raise ResetNeeded("the episode has ended: call reset() before the next step()")
+        one = action if isinstance(action, torch.Tensor) else np.asarray(action)
+        if one.ndim:
+            raise ValueError(f"action has shape {tuple(one.shape)}: expected one token, an integer")
+        observations, rewards, terminated, truncated, infos = self.batch.step(one[None])
+        self._show()
+        over = bool(terminated[0]), bool(truncated[0])
+        return _first(observations), float(rewards[0]), *over, info_of_row(infos, 0)
+
+    def action_masks(self) -> np.ndarray:
+        """(V,) bool: the legal tokens (the name that sb3-contrib's MaskablePPO looks for)."""
+        return self.batch.action_masks().reshape(-1, len(self.tokenizer))[0]
+
+    def fork(self, reseed: int | None = None) -> TextGenEnv:
+        """A copy of this env that will do what this one does, given the same actions; see TextGenVectorEnv.fork."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.batch = self.batch.fork([0], reseed)
+        twin._np_random, twin._np_random_seed = twin.batch.np_random[0], twin.batch.np_random_seed[0]
+        return twin
+
+    def render(self) -> Any:
+        """The current frame: text in mode "ansi", an (H, W, 3) uint8 array in "rgb_array"; None in "human"."""
+        frames = self.batch.render() if self.render_mode != "human" else None
+        return frames[0] if frames else None
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self.batch.render()
+
+
+def _first(observations: Any) -> Any:
+    if isinstance(observations, dict):
+        return {key: value[0] for key, value in observations.items()}
+    return observations[0]

@@ -1,0 +1,121 @@
+"""Which example each episode plays, as prompt tokens: drawn by seed, or chosen through reset options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from dyngen_env.envs.seeding import stream_generator, stream_uniform
+from dyngen_env.tasks import Prompts, Task, as_example
+from dyngen_env.types import Example
+
+
+class PromptLimit:
+    """Turns prompts into at most `room` ids each."""
+
+    def __init__(self, encode: Callable[[str], list[int]], room: int, overflow: str):
+        self.encode, self.room, self.overflow = encode, room, overflow
+
+    def __call__(self, prompts: Sequence[str]) -> Sequence[list[int]]:
+        """The ids of each prompt.
+
+        Raises:
+            ValueError: prompts leave no room for a completion; they are listed.
+        """
+        ids = _encoded(self.encode, tuple(prompts))
+        long = [(len(i), p) for p, i in zip(prompts, ids, strict=True) if len(i) > self.room]
+        if long and self.overflow == "truncate_left":
+            return [i[-self.room :] for i in ids]
+        if long:
+            shown = "\n".join(f"  {n} tokens: {p[:80]!r}" for n, p in long[:5])
+            more = f"\n  and {len(long) - 5} more" if len(long) > 5 else ""
+            raise ValueError(
+                f"{len(long)} of {len(prompts)} prompts are longer than max_context_tokens - max_new_tokens = "
+                f"{self.room} tokens:\n{shown}{more}\nraise max_context_tokens, lower max_new_tokens, shorten the "
+                'prompts, or pass prompt_overflow="truncate_left"'
+            )
+        return ids
+
+
+@lru_cache(maxsize=64)  # the envs of a sync or async vector env share a tokenizer and the prompts
+def _encoded(encode: Callable[[str], list[int]], prompts: tuple[str, ...]) -> Sequence[list[int]]:
+    return [encode(prompt) for prompt in prompts]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Examples for R rows with their tokens (R, L), -1 where empty, and their lengths (R,)."""
+
+    examples: list[Example]
+    tokens: torch.Tensor
+    lengths: torch.Tensor
+
+
+class ExampleSource:
+    """The examples of a task with their tokens (R, L), -1 where empty, on a device."""
+
+    def __init__(self, task: Task, limit: PromptLimit, context: int, device: torch.device):
+        self.task, self.limit, self.context, self.device = task, limit, context, device
+        self._table: tuple[torch.Tensor, torch.Tensor] | None = None
+        if isinstance(task, Prompts):
+            self._table = self._pad(limit([e.prompt for e in task.examples]))
+
+    def draw(self, episode_seeds: np.ndarray) -> Drawn:
+        """The examples of new episodes with seeds (R,)."""
+        if self._table is not None:
+            return self.at(self.task.pick(stream_uniform(episode_seeds, "task")))  # type: ignore[attr-defined]
+        return self.of([self.task.sample(stream_generator(seed, "task")) for seed in episode_seeds])
+
+    def at(self, indices: np.ndarray) -> Drawn:
+        """The examples with these indices (R,). Only for tasks whose examples can be listed."""
+        if self._table is None or not isinstance(self.task, Prompts):
+            raise ValueError(f'{type(self.task).__name__} has no list of examples: use the option "prompt"')
+        examples = self.task.examples
+        out = indices[(indices < 0) | (indices >= len(examples))]
+        if len(out):
+            raise ValueError(f"example {out[0]} does not exist: expected 0 <= example < {len(examples)}")
+        where = torch.from_numpy(indices).to(self.device)
+        tokens, lengths = (part.index_select(0, where) for part in self._table)
+        return Drawn([examples[i] for i in indices.tolist()], tokens, lengths)
+
+    def of(self, examples: list[Example]) -> Drawn:
+        """Given examples."""
+        return Drawn(examples, *self._pad(self.limit([e.prompt for e in examples])))
+
+    def chosen(self, options: dict[str, Any], rows: int) -> Drawn | None:
+        """What the reset options `prompt` or `example` choose for some rows; None where they choose nothing.
+
+        Raises:
+            ValueError: both are given, or something that is no prompt, no index, or not one for each row.
+        """
+        if "prompt" in options and "example" in options:
+            raise ValueError("options have both prompt and example: give one of them")
+        if "prompt" in options:
+            return self.of([as_example(p) for p in _per_row("prompt", options["prompt"], rows, str | Example)])
+        if "example" in options:
+            return self.at(np.array(_per_row("example", options["example"], rows, int | np.integer), dtype=np.int64))
+        return None
+
+    def _pad(self, ids: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = torch.full((len(ids), self.context), -1)
+        for row, prompt in enumerate(ids):
+            tokens[row, : len(prompt)] = torch.tensor(prompt)
+        return tokens.to(self.device), torch.tensor([len(i) for i in ids]).to(self.device)
+
+
+def _per_row(name: str, value: Any, rows: int, kind: Any) -> list[Any]:
+    if isinstance(value, kind):
+        return [value] * rows
+    values = value.tolist() if isinstance(value, np.ndarray | torch.Tensor) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(v, kind) for v in values):
+        raise ValueError(f"options[{name!r}] is {value!r}: expected {kind}, or a list of such")
+    if len(values) != rows:
+        raise ValueError(
+            f"options[{name!r}] has {len(values)} entries for {rows} rows being reset: give one, or one each"
+        )
+    return list(values)

@@ -1,0 +1,151 @@
+"""What an episode's end reports: why it ended, its text, what each part of the reward paid.
+
+With numpy output infos are laid out as Gymnasium's own vector envs lay them out. With torch output the same keys hold
+tensors, and texts that are decoded when they are read, so an end costs nothing that nobody looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from dyngen_env.mdp.state import FINISH_REASONS, ILLEGAL
+from dyngen_env.types import Dialogue
+
+
+class LazySequence(Sequence[Any]):
+    """A sequence whose items are made, all at once, when the first is read."""
+
+    def __init__(self, count: int, make: Callable[[], Any]):
+        self._count, self._make = count, make
+
+    @cached_property
+    def _items(self) -> Any:
+        return self._make()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index):  # an int, or a slice
+        return self._items[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __repr__(self) -> str:
+        return f"LazySequence({list(self)!r})"
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The episodes that ended in one step of B rows; E of them."""
+
+    rows: np.ndarray  # (E,) which rows
+    ended: np.ndarray  # (B,) bool, True exactly at `rows`
+    finish: torch.Tensor  # (B,) int64
+    texts: Sequence[str]  # (E,) the last completions
+    dialogues: Sequence[Dialogue | None]  # (E,), or empty where nobody answers
+    paid: torch.Tensor  # (B, K) float64, each term's sum over the episode
+    names: Sequence[str]  # (K,)
+    implied: str | None  # a term that nobody asked for: reported only of rows that chose an illegal token
+
+    def finish_reasons(self) -> np.ndarray:
+        """(B,) str, None in rows that go on."""
+        finish = self.finish.numpy(force=True)
+        return self._spread([FINISH_REASONS[why] for why in finish[self.rows].tolist()])
+
+    def last_texts(self) -> np.ndarray:
+        """(B,) str, None in rows that go on."""
+        return self._spread(self.texts)
+
+    def transcripts(self) -> np.ndarray:
+        """(B,) lists, None in rows that go on and where nobody answers."""
+        return self._spread([d and transcript(d) for d in self.dialogues])
+
+    def talked(self) -> np.ndarray:
+        """(B,) bool: where there is a transcript."""
+        talked = np.zeros(len(self.ended), dtype=bool)
+        if len(self.dialogues):
+            talked[self.rows] = [d is not None for d in self.dialogues]
+        return talked
+
+    def _spread(self, values: Sequence[Any]) -> np.ndarray:
+        out = np.full(len(self.ended), None, dtype=object)
+        for row, value in zip(self.rows.tolist(), values, strict=True):
+            out[row] = value
+        return out
+
+
+def array_infos(ends: Ends) -> dict[str, Any]:
+    """As `gymnasium.vector.VectorEnv` collects the infos of single envs: what no row has is left out."""
+    paid, illegal = ends.paid.numpy(force=True), ends.finish.numpy(force=True) == ILLEGAL
+    terms: dict[str, np.ndarray] = {}
+    for name, amount in zip(ends.names, paid.T, strict=True):
+        _put(terms, name, ends.ended & illegal if name == ends.implied else ends.ended, amount)
+    infos: dict[str, Any] = {}
+    infos |= {"finish_reason": ends.finish_reasons(), "_finish_reason": ends.ended.copy()}
+    infos |= {"text": ends.last_texts(), "_text": ends.ended.copy()}
+    infos |= {"reward_terms": terms, "_reward_terms": ends.ended.copy()}
+    if ends.talked().any():
+        infos |= {"dialogue": ends.transcripts(), "_dialogue": ends.talked()}
+    return infos
+
+
+def _put(terms: dict[str, np.ndarray], name: str, mask: np.ndarray, amount: np.ndarray) -> None:
+    if mask.any():
+        terms |= {name: np.where(mask, amount, 0.0), f"_{name}": mask.copy()}
+
+
+def tensor_infos(ends: Ends) -> dict[str, Any]:
+    """The same keys as tensors and lazy sequences. Every term is there in every step."""
+    count = len(ends.ended)
+    ended = torch.from_numpy(ends.ended.copy()).to(ends.paid.device)
+    paid = torch.where(ended.unsqueeze(1), ends.paid, 0.0)
+    terms = {name: paid[:, k] for k, name in enumerate(ends.names)}
+    masks = {f"_{name}": ended & (ends.finish == ILLEGAL) if name == ends.implied else ended for name in ends.names}
+    infos = {
+        "finish_reason": LazySequence(count, ends.finish_reasons),
+        "_finish_reason": ended,
+        "text": LazySequence(count, ends.last_texts),
+        "_text": ended,
+        "reward_terms": terms | masks,
+        "_reward_terms": ended,
+    }
+    if ends.talked().any():
+        talked = torch.from_numpy(ends.talked()).to(ended.device)
+        infos |= {"dialogue": LazySequence(count, ends.transcripts), "_dialogue": talked}
+    return infos
+
+
+def info_of_row(infos: dict[str, Any], row: int) -> dict[str, Any]:
+    """One row of a vector env's infos, as a single env would have written it: plain numbers, copied arrays.
+
+    A key `k` counts where its mask `_k` says so, or everywhere if it has none.
+    """
+    out: dict[str, Any] = {}
+    for key, value in infos.items():
+        if not key.startswith("_") and (f"_{key}" not in infos or infos[f"_{key}"][row]):
+            out[key] = info_of_row(value, row) if isinstance(value, dict) else _plain(value[row])
+    return out
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return value.item() if isinstance(value, np.generic | torch.Tensor) and value.ndim == 0 else value
+
+
+def transcript(dialogue: Dialogue) -> list[dict[str, Any]]:
+    """A dialogue as a list of `{"role", "text"}`; the user's answers carry their `rating`."""
+    turns: list[dict[str, Any]] = [{"role": "user", "text": dialogue.example.prompt}]
+    for i, completion in enumerate(dialogue.completions):
+        turns.append({"role": "agent", "text": completion})
+        if i < len(dialogue.feedback):
+            answer = dialogue.feedback[i]
+            turns.append({"role": "user", "text": answer.text, "rating": answer.rating})
+    return turns

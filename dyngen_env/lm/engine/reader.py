@@ -1,0 +1,82 @@
+"""What a frozen language model makes of token rows, for all who look at the same rows at the price of one forward."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from dyngen_env.lm.engine.engine import Engine
+from dyngen_env.lm.engine.heads import lm_head
+from dyngen_env.lm.loading.models import context_window, load_model, load_tokenizer
+from dyngen_env.lm.logprobs import warp_logits
+from dyngen_env.text.huggingface import adapted
+
+
+class LMReader:
+    """A frozen LM that reads rows of tokens.
+
+    Args:
+        lm: a model's name, or a model, which then stays as it is: its weights must not change.
+        vocabulary: V, the env's number of tokens.
+        context: L, the env's.
+        device: where a named model runs.
+
+    Raises:
+        ValueError: the model's tokens are not the env's, or its window is shorter than the env's context.
+    """
+
+    def __init__(self, lm: str | PreTrainedModel, vocabulary: int, context: int, device: str = "cpu"):
+        self.lm = lm
+        self.model: PreTrainedModel = load_model(lm, device=device) if isinstance(lm, str) else lm.eval()
+        width = self.model.get_output_embeddings().weight.shape[0]
+        known = len(adapted(load_tokenizer(lm))) if isinstance(lm, str) else min(width, vocabulary)
+        if known != vocabulary:
+            raise ValueError(
+                f"lm {_name(lm)} has {known} tokens, env has {vocabulary}: give both the same model, "
+                "gym.make(..., model=...)"
+            )
+        window = context_window(self.model.config)
+        if context > window:
+            raise ValueError(
+                f"the env's max_context_tokens={context} exceeds the {window} tokens of lm {_name(lm)}: lower it"
+            )
+        self._engine = Engine(self.model)
+        # Two: in SAME_STEP each reader of a step looks at the rows as they ended, then at the rows as they go on.
+        self._read: deque[tuple[np.ndarray, torch.Tensor]] = deque(maxlen=2)
+
+    @property
+    def hidden_size(self) -> int:
+        """D."""
+        return self.model.config.get_text_config().hidden_size
+
+    def hidden(self, tokens: np.ndarray) -> torch.Tensor:
+        """Last-layer hidden states (B, D) at the last tokens of rows (B, L), -1 where empty. Cached."""
+        if not isinstance(tokens, np.ndarray):
+            raise ValueError(
+                f'expected arrays of tokens, got {type(tokens).__name__}: make the env with output="numpy"'
+            )
+        for seen, hidden in self._read:
+            if np.array_equal(seen, tokens):
+                return hidden
+        rows = torch.from_numpy(tokens).to(self.model.device)
+        hidden = self._engine.next_hidden(rows, (rows >= 0).sum(1))
+        self._read.append((tokens.copy(), hidden))
+        return hidden
+
+    @torch.no_grad()
+    def most_likely(self, tokens: np.ndarray, legal: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k most likely next tokens among the legal ones, (V,) or (B, V), most likely first.
+
+        Returns:
+            ids (B, k) int64 and log-probs (B, k) float32, normalised over all legal tokens.
+        """
+        logits = lm_head(self.model, self.hidden(tokens))
+        logprobs, ids = warp_logits(logits, legal).log_softmax(-1).topk(k)
+        return ids.numpy(force=True), logprobs.clamp(max=0.0).numpy(force=True)
+
+
+def _name(lm: str | PreTrainedModel) -> str:
+    return repr(lm) if isinstance(lm, str) else type(lm).__name__

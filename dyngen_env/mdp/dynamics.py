@@ -1,0 +1,144 @@
+"""The dynamics of the token MDP: pure functions on batched tensors, with no text, no reward and no host read.
+
+`append` speaks a token, `hear` adds what the user answered, `forget` takes tokens out of some rows, `restart` begins
+new episodes in some rows and `fork` copies rows. Ended rows absorb: `append` leaves them as they are. Shapes: B rows,
+L context, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+
+from dyngen_env.mdp.state import CONTEXT, LENGTH, LIVE, TokenState
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a token does. S states of the stop-string automaton (S = 1 when there are no stop strings)."""
+
+    outcome: torch.Tensor  # (S, V) int64: LIVE, STOP (ends the turn) or ILLEGAL, by automaton state and token
+    stop_next: torch.Tensor  # (S, V) int64: the automaton's next state
+    max_new_tokens: int  # of one turn
+    budget: torch.Tensor = field(init=False)  # (max_new_tokens + 2,) int64: LIVE or LENGTH, by the turn's tokens
+
+    def __post_init__(self):
+        # One entry beyond the budget: what an ended row would say is computed, too, before it absorbs.
+        budget = torch.tensor([LIVE] * self.max_new_tokens + [LENGTH] * 2, device=self.outcome.device)
+        object.__setattr__(self, "budget", budget)
+
+
+def initial(prompts: torch.Tensor, prompt_lengths: torch.Tensor) -> TokenState:
+    """The state in which B episodes begin: prompts (B, L) padded with -1, their lengths (B,) < L."""
+    zeros = torch.zeros_like(prompt_lengths)
+    return TokenState(
+        tokens=prompts,
+        length=prompt_lengths,
+        turn_start=prompt_lengths,
+        earlier=torch.zeros_like(prompts, dtype=torch.bool),
+        stop_state=zeros,
+        finish=zeros,
+    )
+
+
+def append(state: TokenState, actions: torch.Tensor, rules: Rules, all_live: bool = False) -> TokenState:
+    """Append actions (B,), each in [0, V), to the live rows. A row whose turn ends leaves with `finish` set to why.
+
+    Precedence: an illegal token, then an end token or a stop string, then the turn's budget, then a full context.
+    Whether the end of a turn is the end of the episode is the user's affair: `hear` reopens rows.
+
+    Args:
+        all_live: the caller knows that no row has ended, so that no row need absorb.
+    """
+    states, vocabulary = rules.outcome.shape
+    width = state.tokens.shape[1]
+    length = state.length + 1
+    index = actions if states == 1 else state.stop_state * vocabulary + actions
+    spent = rules.budget.take(length - state.turn_start)
+    full = (length >= width) * CONTEXT
+    spoken = TokenState(
+        tokens=state.tokens.scatter(1, state.length.clamp(max=width - 1).unsqueeze(1), actions.unsqueeze(1)),
+        length=length,
+        turn_start=state.turn_start,
+        earlier=state.earlier,
+        stop_state=state.stop_state if states == 1 else rules.stop_next.take(index),
+        finish=rules.outcome.take(index).maximum(spent).maximum(full),  # the precedence is the order of the reasons
+    )
+    return spoken if all_live else _where(state.live, spoken, state)
+
+
+def hear(
+    state: TokenState, rows: torch.Tensor, words: torch.Tensor, counts: torch.Tensor, finish: torch.Tensor
+) -> TokenState:
+    """Append what the users of some rows said, and reopen those rows for the agent's next turn.
+
+    Args:
+        rows: (R,) int64, rows whose turn has just ended.
+        words: (R, W) int64, tokens to append (the turn's closing tokens, the answer, the agent's header).
+        counts: (R,) int64, how many of `words` each row appends. 0 where the dialogue ends.
+        finish: (R,) int64, LIVE to reopen the row, else why the episode ends.
+
+    A row that cannot hold its words and one token more is left as it is and finishes with CONTEXT.
+    """
+    width = state.tokens.shape[1]
+    start = state.length[rows]
+    fits = start + counts < width
+    counts = torch.where(fits & (finish == LIVE), counts, 0)
+    finish = torch.where((finish == LIVE) & ~fits, CONTEXT, finish)
+    offset = torch.arange(width, device=state.tokens.device) - start.unsqueeze(1)  # (R, L)
+    new = (offset >= 0) & (offset < counts.unsqueeze(1))
+    said = words.gather(1, offset.clamp(0, words.shape[1] - 1))
+    length, goes_on, chosen = start + counts, finish == LIVE, fork(state, rows).completion_mask
+    return replace(
+        state,
+        tokens=state.tokens.index_copy(0, rows, torch.where(new, said, state.tokens[rows])),
+        length=state.length.index_copy(0, rows, length),
+        turn_start=state.turn_start.index_copy(0, rows, torch.where(goes_on, length, state.turn_start[rows])),
+        earlier=state.earlier.index_copy(0, rows, torch.where(goes_on.unsqueeze(1), chosen, state.earlier[rows])),
+        stop_state=state.stop_state.index_fill(0, rows, 0),
+        finish=state.finish.index_copy(0, rows, finish),
+    )
+
+
+def forget(state: TokenState, rows: torch.Tensor, start: torch.Tensor, count: torch.Tensor) -> TokenState:
+    """Take `count` (R,) tokens from position `start` (R,) on, all before the current turn, out of rows (R,)."""
+    width = state.tokens.shape[1]
+    column = torch.arange(width, device=state.tokens.device)
+    source = column + (column >= start.unsqueeze(1)) * count.unsqueeze(1)  # (R, L), what moves to each position
+    empty, source = source >= width, source.clamp(max=width - 1)
+    return replace(
+        state,
+        tokens=state.tokens.index_copy(0, rows, state.tokens[rows].gather(1, source).masked_fill(empty, -1)),
+        earlier=state.earlier.index_copy(0, rows, state.earlier[rows].gather(1, source) & ~empty),
+        length=state.length.index_add(0, rows, -count),
+        turn_start=state.turn_start.index_add(0, rows, -count),
+    )
+
+
+def restart(state: TokenState, rows: torch.Tensor, prompts: torch.Tensor, lengths: torch.Tensor) -> TokenState:
+    """Begin new episodes in rows (R,) with prompts (R, L) of the given lengths (R,); other rows stay."""
+    return put(state, rows, initial(prompts, lengths))
+
+
+def put(state: TokenState, rows: torch.Tensor, other: TokenState) -> TokenState:
+    """Rows (R,) of `state` replaced by the R rows of `other`."""
+    return _each(lambda mine, theirs: mine.index_copy(0, rows, theirs), state, other)
+
+
+def fork(state: TokenState, rows: torch.Tensor) -> TokenState:
+    """A new batch with copies of rows (R,) (a row may be named more than once)."""
+    return _each(lambda tensor: tensor[rows], state)
+
+
+def _where(rows: torch.Tensor, yes: TokenState, no: TokenState) -> TokenState:
+    """`yes` in rows (B,) bool, `no` elsewhere. What the two share stays shared."""
+
+    def choose(mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+        return mine if mine is theirs else torch.where(rows.unsqueeze(1) if mine.ndim == 2 else rows, mine, theirs)
+
+    return _each(choose, yes, no)
+
+
+def _each(function, *states: TokenState) -> TokenState:
+    return TokenState(*(function(*(getattr(s, f.name) for s in states)) for f in fields(TokenState)))

@@ -1,0 +1,43 @@
+"""What each token of a tokenizer does to an episode: text goes on, end tokens and stop strings end the turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+
+from dyngen_env.mdp.automaton import stop_automaton
+from dyngen_env.mdp.dynamics import Rules
+from dyngen_env.mdp.state import ILLEGAL, LIVE, STOP
+from dyngen_env.text.tokenizer import Tokenizer
+
+
+def token_rules(
+    tokenizer: Tokenizer, stop: str | Sequence[str], max_new_tokens: int, device: torch.device
+) -> tuple[Rules, tuple[bytes, ...]]:
+    """The rules by which tokens end turns, and the stop strings as UTF-8.
+
+    Raises:
+        ValueError: a stop string is empty or no text.
+    """
+    strings = (stop,) if isinstance(stop, str) else stop
+    if not isinstance(strings, Iterable) or not all(isinstance(s, str) and s for s in strings):
+        raise ValueError(f"stop strings must be non-empty text, got {stop!r}")
+    encoded = tuple(s.encode("utf-8", "replace") for s in strings)
+    next_state, hit = stop_automaton(tokenizer.token_bytes, encoded)
+    outcome = np.where(hit, STOP, LIVE)
+    outcome[:, ~legal_tokens(tokenizer)] = ILLEGAL
+    outcome[:, sorted(tokenizer.end_ids)] = STOP
+    return Rules(
+        outcome=torch.from_numpy(outcome).to(device),
+        stop_next=torch.from_numpy(next_state).to(device),
+        max_new_tokens=max_new_tokens,
+    ), encoded
+
+
+def legal_tokens(tokenizer: Tokenizer) -> np.ndarray:
+    """(V,) bool: what an agent may choose. Text and ends of turns; not BOS, PAD and role tokens."""
+    legal = np.ones(len(tokenizer), dtype=bool)
+    legal[sorted(tokenizer.control_ids - tokenizer.end_ids)] = False
+    return legal

@@ -1,0 +1,234 @@
+"""A reward is a small named function of a transition; sums keep their parts apart, so an episode can say what it paid.
+
+reward = Sentiment() + 0.1 * Fluency("reviews-lm") - 0.5 * Repetition()
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from numbers import Real
+from typing import Any
+
+import torch
+
+from dyngen_env.mdp.state import ILLEGAL
+from dyngen_env.text.tokenizer import Tokenizer
+from dyngen_env.types import Transition
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an env tells its rewards when it is built: its model's name (None if it has none), tokenizer, device."""
+
+    model: str | None
+    tokenizer: Tokenizer
+    device: torch.device
+
+
+class Reward:
+    """Pays for transitions: `reward(transition) -> (B,) float tensor`.
+
+    A subclass sets `name` and writes `__call__`. `per_token` says whether it pays while a turn goes on; if not, it is
+    only called on steps in which some turn ended. `held_until` ("turn", "episode") lets the env pay later (`delay.py`).
+    """
+
+    name: str = "reward"
+    per_token: bool = False
+    held_until: str | None = None
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        raise NotImplementedError
+
+    def bind(self, surroundings: Surroundings) -> Reward:
+        """The reward as this env uses it. Models are loaded at the first call, not here.
+
+        A fork of the env binds the bound reward again: what it remembers must not be shared.
+        """
+        return self
+
+    def terms(self) -> list[tuple[float, Reward]]:
+        """The parts of the sum and their scales. The reward of a transition is Σ scale · part."""
+        return [(1.0, self)]
+
+    def __add__(self, other: Any) -> Reward:
+        return Sum([*self.terms(), *as_reward(other).terms()])
+
+    def __radd__(self, other: Any) -> Reward:
+        return as_reward(other) + self
+
+    def __sub__(self, other: Any) -> Reward:
+        return self + -1.0 * as_reward(other)
+
+    def __rsub__(self, other: Any) -> Reward:
+        return as_reward(other) - self
+
+    def __neg__(self) -> Reward:
+        return -1.0 * self
+
+    def __mul__(self, other: Any) -> Reward:
+        if isinstance(other, Real):
+            return Sum([(scale * float(other), part) for scale, part in self.terms()])
+        return Product(self, as_reward(other))
+
+    def __rmul__(self, other: Any) -> Reward:
+        return self * other if isinstance(other, Real) else as_reward(other) * self
+
+
+class Sum(Reward):
+    """Σ scale · part. Each part is reported under its own name; a second equal name gets `_2`."""
+
+    def __init__(self, terms: Sequence[tuple[float, Reward]]):
+        self._terms = list(terms)
+        self.name = " + ".join(part.name for _, part in self._terms)
+        self.per_token = any(part.per_token for _, part in self._terms)
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        return torch.stack([scale * part(transition) for scale, part in self._terms]).sum(0)
+
+    def bind(self, surroundings: Surroundings) -> Reward:
+        return Sum([(scale, part.bind(surroundings)) for scale, part in self._terms])
+
+    def terms(self) -> list[tuple[float, Reward]]:
+        return self._terms
+
+
+class Product(Reward):
+    """The product of two rewards on each step; one term."""
+
+    def __init__(self, left: Reward, right: Reward):
+        if any(part.held_until for side in (left, right) for _, part in side.terms()):
+            raise ValueError("a product with a delayed reward: delay last, as in delayed(length*sentiment)")
+        self.left, self.right = left, right
+        self.name = "*".join(f"({p.name})" if len(p.terms()) > 1 else p.name for p in (left, right))
+        self.per_token = left.per_token and right.per_token
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        return self.left(transition) * self.right(transition)
+
+    def bind(self, surroundings: Surroundings) -> Reward:
+        return Product(self.left.bind(surroundings), self.right.bind(surroundings))
+
+
+class Constant(Reward):
+    """The same for every turn, paid at its end."""
+
+    def __init__(self, value: float):
+        self.value, self.name = float(value), "constant"
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        return transition.turn_ended * self.value
+
+
+class TextReward(Reward):
+    """A score of the completed turn's text, paid at its end: `f(text)`, `f(text, prompt)` or `f(text, example)`.
+
+    What the second argument is called decides what it is given.
+
+    Raises:
+        ValueError: at the first call, if `f` does not return a finite number.
+    """
+
+    def __init__(self, function: Callable[..., float], name: str | None = None):
+        self.function = function
+        # Without leading underscores: infos call their masks `_name`.
+        self.name = name or getattr(function, "__name__", type(function).__name__).strip("<>").lstrip("_") or "reward"
+        self._second = _second_argument(function)
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        return pay_turns(transition, [self._score(t, e) for t, e in _said(transition)])
+
+    def _score(self, text: str, example: Any) -> float:
+        extra = {None: (), "example": (example,)}.get(self._second, (example.prompt,))
+        value = self.function(text, *extra)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if number != number or number in (float("inf"), float("-inf")):
+            raise ValueError(f"reward {self.name!r} returned {value!r} for {text[:60]!r}: expected a finite float")
+        return number
+
+
+class IllegalToken(Reward):
+    """1 where the agent chose a token that is not legal, which ends the episode.
+
+    Every env subtracts it once; `reward="sentiment - 5*illegal"` sets another price.
+    """
+
+    name = "illegal"
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        return (transition.turn_ended & (transition.spoken.finish == ILLEGAL)).double()
+
+
+def as_reward(value: Any) -> Reward:
+    """A reward from a reward, a number, or a plain function of text.
+
+    Raises:
+        TypeError: none of these.
+    """
+    if isinstance(value, Reward):
+        return value
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return Constant(float(value))
+    if callable(value):
+        return TextReward(value)
+    raise TypeError(
+        f"a reward is a name or an expression in a string, a Reward, or a function f(text) -> float; got {value!r}"
+    )
+
+
+def payment(part: Reward, transition: Transition) -> torch.Tensor:
+    """(B,) float64: what a reward pays for a transition.
+
+    Raises:
+        ValueError: it pays something else than B finite numbers.
+    """
+    paid = part(transition)
+    rows = tuple(transition.actions.shape)
+    if not isinstance(paid, torch.Tensor) or tuple(paid.shape) != rows:
+        got = f"shape {tuple(paid.shape)}" if isinstance(paid, torch.Tensor) else repr(paid)
+        raise ValueError(f"reward {part.name!r} returned {got}: expected a float tensor of shape {rows}")
+    if not bool(paid.isfinite().all()):
+        row = int((~paid.isfinite()).nonzero()[0])
+        raise ValueError(f"reward {part.name!r} pays {float(paid[row])} in row {row}: expected a finite number")
+    return paid.double()
+
+
+def pay_turns(transition: Transition, values: Sequence[float]) -> torch.Tensor:
+    """(B,) float64: values (one for each of `transition.rows`) in their rows, zero elsewhere."""
+    device = transition.actions.device
+    paid = torch.zeros(len(transition.actions), dtype=torch.float64, device=device)
+    if len(transition.rows):
+        where = torch.as_tensor(transition.rows, device=device)
+        paid[where] = torch.tensor(list(values), dtype=torch.float64, device=device)
+    return paid
+
+
+def term_names(terms: Sequence[tuple[float, Reward]]) -> list[str]:
+    """The names under which terms are reported: a second equal name gets `_2`, a third `_3`."""
+    names: list[str] = []
+    for _, part in terms:
+        candidates = (part.name if n == 1 else f"{part.name}_{n}" for n in count(1))
+        names.append(next(name for name in candidates if name not in names))
+    return names
+
+
+def _said(transition: Transition):
+    return zip(transition.completions, transition.examples, strict=True)
+
+
+def _second_argument(function: Callable[..., float]) -> str | None:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None  # builtins without a signature take the text alone
+    positional = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+    ]
+    if len(positional) > 2 or not parameters:
+        raise TypeError(f"reward {function!r} must be a function of (text), (text, prompt) or (text, example)")
+    return positional[1].name if len(positional) == 2 else None

@@ -1,0 +1,71 @@
+"""A reward brought to mean 0 and deviation 1: by fixed figures, or by those of all payments so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from typing import Any
+
+import torch
+
+from dyngen_env.rewards.transforms.wrapped import Wrapped
+from dyngen_env.types import Transition
+
+SMALLEST = 1e-8  # a deviation below this is none, and nothing is divided by it
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations of the numbers seen so far."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def with_more(self, values: torch.Tensor) -> Moments:
+        """Those of both lots (Chan, Golub and LeVeque 1979, eq. 2.1). values: (n,) float64."""
+        n = len(values)
+        if not n:
+            return self
+        mean = float(values.mean())
+        apart, count = mean - self.mean, self.count + n
+        squares = self.squares + float(((values - mean) ** 2).sum()) + apart**2 * self.count * n / count
+        return Moments(count, self.mean + apart * n / count, squares)
+
+    @property
+    def std(self) -> float:
+        """The deviation, over n and not n - 1."""
+        return sqrt(self.squares / self.count) if self.count else 0.0
+
+
+class Normalised(Wrapped):
+    """(r - mean) / std of each payment: of each turn's, or of each token's if the reward pays by token.
+
+    Given `mean` and `std`, it is a function as any reward. Without, they are those of everything the env has paid so
+    far, this step included: then equal texts are paid differently at different times, and a forked env goes on with
+    figures of its own. Subtracting a mean changes what is best where episodes differ in their number of turns.
+
+    Raises:
+        ValueError: one of mean and std without the other, or std not above 0.
+    """
+
+    label = "normalised({})"
+
+    def __init__(self, reward: Any, mean: float | None = None, std: float | None = None):
+        super().__init__(reward)
+        given = [x for x in (mean, std) if x is not None]
+        numbers = all(isinstance(x, int | float) and isfinite(x) for x in given)
+        if len(given) == 1 or not numbers or (std is not None and std <= 0):
+            raise ValueError(f"normalised with mean={mean!r}, std={std!r}: expected both, std above 0, or neither")
+        self.fixed = None if mean is None or std is None else (mean, std)
+        self.seen = Moments()
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        paid = self.inner(transition).double()
+        where = transition.live if self.per_token else transition.turn_ended
+        if self.fixed:
+            mean, std = self.fixed
+        else:
+            self.seen = self.seen.with_more(paid[where])
+            mean, std = self.seen.mean, self.seen.std
+        return torch.where(where, (paid - mean) / (std if std > SMALLEST else 1.0), 0.0)

@@ -1,0 +1,95 @@
+"""Potential-based shaping: advice at each token that leaves the best policy as it is.
+
+    r + F,  F(s, s') = γ Φ(s') - Φ(s)    (Ng, Harada and Russell 1999, "Policy invariance under reward transformations")
+
+Φ is what a reward would pay for the unfinished turn. Φ = 0 before a turn's first token and, as an episode's invariance
+needs (Grześ 2017), where the episode is over, so Σ γᵗ F = -Φ(s₀) = 0: the discounted return is what it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dyngen_env.mdp.state import TokenState
+from dyngen_env.rewards.base import Reward, Surroundings, as_reward
+from dyngen_env.rewards.transforms.unfinished import worth_so_far
+from dyngen_env.rewards.transforms.wrapped import Wrapped
+from dyngen_env.text.tokenizer import Tokenizer
+from dyngen_env.types import Transition
+
+
+class Shaping(Wrapped):
+    """F alone, paid at each token; its sum over an episode, discounted by γ, is 0.
+
+    A truncated episode is over, too: what its last turn earned is paid there, so nothing is left to promise.
+
+    Args:
+        potential: a reward that reads turns. One that reads the user's answer (`rating`) promises nothing before it.
+        gamma: γ, the learner's.
+
+    Raises:
+        ValueError: gamma is not in [0, 1], or the potential pays by token, so that it is no function of the state.
+    """
+
+    label = "shaping"
+
+    def __init__(self, potential: Any, gamma: float = 1.0):
+        super().__init__(potential)
+        if self.inner.per_token:
+            raise ValueError(f"shaping needs a reward that is paid for turns: {self.inner.name!r} pays at each token")
+        if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
+            raise ValueError(f"gamma={gamma!r}: expected a number from 0 to 1, the learner's discount")
+        self.gamma, self.per_token = float(gamma), True
+
+    _tokenizer: Tokenizer | None = None
+    _known: tuple[TokenState, torch.Tensor] | None = None  # the last s' and its Φ: mostly the next s
+
+    def bind(self, surroundings: Surroundings) -> Shaping:
+        bound = super().bind(surroundings)
+        bound.per_token, bound._tokenizer, bound._known = True, surroundings.tokenizer, None
+        return bound
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        before, after = self._potential(transition.before, transition), self._potential(transition.after, transition)
+        self._known = (transition.after, after)
+        return torch.where(transition.live, self.gamma * after - before, 0.0)
+
+    def _potential(self, state: TokenState, transition: Transition) -> torch.Tensor:
+        """Φ (B,)."""
+        if self._tokenizer is None:
+            raise ValueError("shaping is not bound to an env: call bind(surroundings) first")
+        if self._known is not None and self._known[0] is state:
+            return self._known[1]
+        return worth_so_far(self.inner, state, transition.playing, self._tokenizer)
+
+
+class Dense(Wrapped):
+    """A turn's reward paid as it is earned: at each token, how much the reward of the turn so far has grown.
+
+    That is r + F with the reward itself as Φ and γ = 1, as one term; a turn's payments add up to r.
+    """
+
+    def __init__(self, reward: Any):
+        super().__init__(reward)
+        self.per_token, self.shaping = True, Shaping(self.inner)
+
+    def bind(self, surroundings: Surroundings) -> Dense:
+        bound = super().bind(surroundings)
+        bound.per_token, bound.shaping = True, self.shaping.bind(surroundings)
+        return bound
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        at_the_end = self.inner(transition) if len(transition.rows) else 0.0
+        return at_the_end + self.shaping(transition)
+
+
+def shaped(reward: Any, potential: Any = None, gamma: float = 1.0) -> Reward:
+    """`reward + Shaping(potential, gamma)`; without a potential, the reward is its own.
+
+    `shaped(sentiment)` tells at each token whether it made the text better; `shaped(human_rating, keywords('plot'))`
+    advises to mention the plot and pays for ratings alone.
+    """
+    reward = as_reward(reward)
+    return reward + Shaping(reward if potential is None else potential, gamma)

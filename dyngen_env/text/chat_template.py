@@ -1,0 +1,82 @@
+"""The tokens around turns: from a chat template, from role tokens, or one line a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+ROLES = ("<|user|>", "<|assistant|>", "<|end|>")
+
+
+@dataclass(frozen=True)
+class TurnTokens:
+    """The ids around turns."""
+
+    opening: tuple[list[int], list[int]]  # before and after the first user message
+    closing: list[int]  # what ends the agent's turn if it has not done so itself
+    user_header: list[int]
+    agent_header: list[int]  # what ends the user's turn and begins the agent's
+
+
+def following(encode: Callable[[str], list[int]], text: str) -> list[int]:
+    """Ids of text that follows other text: by itself, SentencePiece would let it begin with a space."""
+    before, ids = encode("\n"), encode("\n" + text)
+    return ids[len(before) :] if ids[: len(before)] == before else encode(text)
+
+
+def turn_tokens(hf: Any, name: str, end_ids: Collection[int], newline: list[int]) -> TurnTokens:
+    """The tokens around turns of the Hugging Face tokenizer `hf`, called `name` in errors.
+
+    Args:
+        end_ids: the tokens that end a turn.
+        newline: the tokens of a line end, which stand around turns where there is nothing better.
+
+    Raises:
+        ValueError: the chat template does not merely append, or drops text.
+    """
+
+    def ids(text: str) -> list[int]:  # text of the template: its control tokens are meant
+        return list(hf.encode(text, add_special_tokens=False))
+
+    if hf.chat_template:
+        before, after, link, agent = _template_texts(hf, name)
+        between = following(ids, link)
+        cut = next((i + 1 for i, token in enumerate(between) if token in end_ids), 0)
+        opening = (ids(before), following(ids, after))
+        return TurnTokens(opening, between[:cut], between[cut:], following(ids, agent))
+    bos = [] if hf.bos_token_id is None else [hf.bos_token_id]
+    if _has_roles(hf):
+        user, assistant, end = hf.convert_tokens_to_ids(ROLES)
+        return TurnTokens(([*bos, user], [end, assistant]), [end], [user], [end, assistant])
+    return TurnTokens((bos, newline), [], newline, newline)
+
+
+def rendered(hf: Any, *contents: str) -> str:
+    """A dialogue that begins with the user, up to and with the header of the agent's next turn."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)]
+    return hf.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def _template_texts(hf: Any, name: str) -> tuple[str, str, str, str]:
+    """What a chat template writes: before and after the first user message, from the agent's turn to the next user
+    message, and from there to the agent's next turn.
+
+    Raises:
+        ValueError: the template does not merely append (tokens already acted on would change), or drops text.
+    """
+    said = ("uuprompt", "aanswer", "uureply", "aanother", "uulast")  # words that no template contains
+    one, two, three = [rendered(hf, *said[:n]) for n in (1, 3, 5)]
+    before, _, after = one.partition(said[0])
+    link, _, agent = two.removeprefix(one + said[1]).partition(said[2])
+    grows = two == one + said[1] + link + said[2] + agent and three == two + said[3] + link + said[4] + agent
+    if not grows or one != before + said[0] + after:
+        raise ValueError(
+            f"the chat template of {name!r} rewrites earlier turns when a dialogue grows, so tokens the agent has "
+            "already chosen would change: use a template that only appends"
+        )
+    return before, after, link, agent
+
+
+def _has_roles(hf: Any) -> bool:
+    return all(token in hf.get_vocab() for token in ROLES)

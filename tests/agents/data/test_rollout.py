@@ -1,0 +1,97 @@
+"""Whole episodes, a fixed share for each row, aligned with the tokens."""
+
+import pytest
+import torch
+
+from dyngen_agents.data.rollout import collect
+from dyngen_agents.policy.actor import Actor
+from dyngen_agents.policy.causal_lm import Action
+from dyngen_env.types import Example, Feedback
+from tests.support.envs import Talker
+from tests.support.small import small_env, small_policy
+
+
+class Scripted:
+    """Row r writes r + 1 times the letter 'a' and ends; its log-prob is minus its step, its value the length."""
+
+    def __call__(self, tokens, lengths):
+        wrote = (tokens == ord("a")).sum(1)
+        rows = torch.arange(len(tokens))
+        action = torch.where(wrote > rows, 257, ord("a"))
+        return Action(action, -wrote.float(), lengths.float())
+
+
+def letters(text):
+    return float(len(text))
+
+
+def test_rows_play_their_share_however_long_their_episodes_are():
+    """Taking the first 8 to finish would give the short rows most of them."""
+    env = small_env(4, prompts=["xyz"], reward=letters)
+    batch = collect(env, Scripted(), 8, seed=0)
+    assert [len(text) for text in batch.texts] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert batch.episode_returns.tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert batch.finish_reasons == ["stop"] * 8
+
+
+def test_an_uneven_share():
+    env = small_env(4, prompts=["xyz"], reward=letters)
+    assert [len(text) for text in collect(env, Scripted(), 6, seed=0).texts] == [1, 1, 2, 2, 3, 4]
+
+
+def test_everything_stands_at_the_token_it_belongs_to():
+    env = small_env(3, prompts=["xyz"], reward=letters)
+    batch = collect(env, Scripted(), 3, seed=0)
+    # BOS x y z, then the completion of row 2: a a a EOS.
+    assert batch.tokens[2, :9].tolist() == [256, 120, 121, 122, 97, 97, 97, 257, -1]
+    assert batch.completion_mask[2].nonzero().flatten().tolist() == [4, 5, 6, 7]
+    assert batch.logprobs[2, :9].tolist() == [0, 0, 0, 0, 0, -1, -2, -3, 0]
+    assert batch.values[2, :9].tolist() == [0, 0, 0, 0, 4, 5, 6, 7, 0]
+    assert batch.rewards[2, :9].tolist() == [0, 0, 0, 0, 0, 0, 0, 3, 0]
+    assert batch.reward_terms["letters"].tolist() == [1, 2, 3]
+
+
+def test_an_episode_brings_its_own_dialogue():
+    user = Talker((Feedback("ok", 2.0), Feedback("bye", -1.0, True)))
+    env = small_env(3, prompts=["xyz"], reward=letters, user=user, max_turns=3)
+    for row, dialogue in enumerate(collect(env, Scripted(), 6, seed=0).dialogues):
+        written = [turn["text"] for turn in dialogue if turn["role"] == "agent"]
+        assert written == ["a" * (row // 2 + 1), ""]  # row r plays episodes 2r and 2r + 1
+        assert [turn.get("rating") for turn in dialogue if turn["role"] == "user"] == [None, 2.0, -1.0]
+    assert collect(small_env(2, prompts=["xyz"]), Scripted(), 2, seed=0).dialogues == [None, None]
+
+
+def test_chosen_examples_are_played_once_each():
+    env = small_env(4)
+    prompts = [f"prompt {i}" for i in range(10)]
+    batch = collect(env, Actor(small_policy(env), seed=0), 10, seed=0, examples=[Example(p) for p in prompts])
+    assert list(batch.prompts) == prompts
+
+
+def test_truncated_episodes_are_bootstrapped_and_others_are_not():
+    env = small_env(4, prompts=["xyz"], length_limit="truncate", max_new_tokens=3)
+    batch = collect(env, Scripted(), 4, seed=0, bootstrap=lambda tokens, lengths: lengths.float())
+    assert batch.finish_reasons == ["stop", "stop", "length", "length"]
+    assert batch.bootstrap.tolist() == [0, 0, 7, 7]
+
+
+def test_the_share_does_not_depend_on_other_rows():
+    """Rows 0 to 3 of a batch of 8 play what a batch of 4 plays."""
+    small, large = small_env(4), small_env(8)
+    policy = small_policy(small)
+    few = collect(small, Actor(policy, seed=1), 4, seed=9)
+    many = collect(large, Actor(policy, seed=1), 8, seed=9)
+    assert torch.equal(few.tokens, many.tokens[:4])
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments", "message"),
+    [
+        (dict(output="numpy"), {}, 'output="torch"'),
+        (dict(autoreset_mode="next_step"), {}, "same_step"),
+        ({}, dict(examples=[Example("a")]), "1 examples for 16 episodes"),
+    ],
+)
+def test_a_wrong_set_up_is_refused(env, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        collect(small_env(**env), Scripted(), 16, **arguments)

@@ -1,0 +1,35 @@
+"""A policy in an env with banned words: it never writes one, and what it stores is what it would evaluate."""
+
+import re
+
+import pytest
+import torch
+
+from dyngen_agents.data.rollout import collect
+from dyngen_agents.policy.actor import Actor
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.reference import Reference
+from dyngen_agents.policy.sampling_config import SamplingConfig
+from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.lm.loading.models import load_model
+
+WORDS = ("the", "a", "of", "and", "film", "is")
+
+
+@pytest.mark.parametrize("sampling", [SamplingConfig(temperature=1.3), SamplingConfig(top_k=20)], ids=str)
+def test_sampling_and_evaluation_keep_to_what_is_legal(sampling):
+    env = TextGenVectorEnv(
+        16, model="reviews-lm", reward="length", banned=WORDS, max_new_tokens=16, max_context_tokens=48,
+        prompts=["Well,", "The acting:"], output="torch", autoreset_mode="same_step",
+    )  # fmt: skip
+    policy = CausalLMPolicy(load_model("reviews-lm"), env.legal_tokens(), sampling, env.banned)
+    batch = collect(env, Actor(policy, seed=0), 32, seed=0)
+    assert set(batch.finish_reasons) <= {"stop", "length"}
+    found = re.compile(rf"(?<![A-Za-z0-9_])({'|'.join(WORDS)})(?![A-Za-z0-9_])", re.IGNORECASE)
+    assert not [text for text in batch.texts if found.search(text)]
+    new = policy.evaluate(batch.tokens, batch.completion_mask)
+    torch.testing.assert_close(new.logprobs, batch.logprobs, atol=1e-4, rtol=0)
+    reference = Reference(policy.lm, policy).logprobs(batch.tokens, batch.completion_mask)
+    torch.testing.assert_close(reference, batch.logprobs, atol=1e-4, rtol=0)
+    free = CausalLMPolicy(policy.lm, env.legal_tokens(), sampling)  # without the ban its choices are less likely
+    assert float(free.evaluate(batch.tokens, batch.completion_mask).logprobs.sum()) < float(batch.logprobs.sum()) - 1

@@ -1,0 +1,267 @@
+"""Whole runs of a tiny model: what they leave, that a resumed one equals an uninterrupted one, and how they fail."""
+
+import io
+import re
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dyngen_agents.algorithms.ppo import PPOConfig
+from dyngen_agents.algorithms.reinforce import REINFORCEConfig
+from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.distributed.interrupt import StopRequest
+from dyngen_agents.evaluation.samples import samples_table
+from dyngen_agents.runs.checkpoint import open_checkpoint
+from dyngen_agents.runs.folder import find_run
+from dyngen_agents.training import progress
+from dyngen_agents.training.metrics_log import read_metrics
+from dyngen_agents.training.train import TrainConfig, train
+from dyngen_env.lm.loading.models import load_model
+from dyngen_env.rewards import TextReward
+
+
+def vowels(text: str) -> float:
+    """A reward that differs between any two completions."""
+    return sum(text.count(v) for v in "aeiou") / 10 + len(text) / 100
+
+
+class StopsAfter:
+    """`vowels`, and a Ctrl-C after so many completions."""
+
+    name = __name__ = "vowels"
+
+    def __init__(self, completions: int, stop: StopRequest):
+        self.left, self.stop = completions, stop
+
+    def __call__(self, text: str) -> float:
+        self.left -= 1
+        if self.left == 0:
+            self.stop.signal = signal.SIGINT
+        return vowels(text)
+
+
+def numbers(run):
+    """The metrics of a run, less those that say how fast the machine was."""
+    timed = ("tokens_per_second", "seconds")
+    return [{name: v for name, v in record.items() if name not in timed} for record in read_metrics(run)]
+
+
+def test_what_a_run_leaves(tiny_config, tmp_path):
+    run = train(tiny_config())
+    assert run == find_run("latest")
+    assert run.resolve() == (tmp_path / "runs" / "latest").resolve()
+    metrics = read_metrics(run)
+    assert [record["update"] for record in metrics] == [1, 2, 3]
+    assert [record["episodes"] for record in metrics] == [8, 16, 24]
+    wanted = {"reward", "reward_terms", "kl_per_token", "entropy", "policy_loss", "tokens_per_second", "distinct_2"}
+    assert wanted <= set(metrics[0])
+    assert metrics[0]["kl_per_token"] == pytest.approx(0, abs=1e-5)  # nothing has been learned before
+    assert (run / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert len((run / "samples.md").read_text().splitlines()) == 2 + 6
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("reward_terms/sentiment")] == [1, 2, 3]
+    record = open_checkpoint(run).record
+    assert (record["iteration"], record["algorithm"], record["train"]["updates"]) == (3, "ppo", 3)
+    assert record["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        PPOConfig(epochs=2, minibatch_size=4, kl_target=0.1, kl_horizon=50),
+        REINFORCEConfig(baseline="rloo", group_size=2),
+    ],
+    ids=["ppo", "reinforce"],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
+    settings = tiny_config(updates=4, normalise_reward=True, missing_eos_penalty=0.1, seed=5)
+    whole = train(replace(settings, out="whole"), algorithm, reward=TextReward(vowels))
+    stop = StopRequest()
+    # 256 completions measure the scale; the 20th after them is in the third update.
+    interrupted = StopsAfter(256 + 20, stop)
+    run = train(replace(settings, out="parts"), algorithm, reward=interrupted, stop=stop)
+    assert open_checkpoint(run).record["iteration"] == 2
+    assert (run / "samples.md").exists()
+    (run / "metrics.jsonl").open("a").write('{"update": 3, "of a later update": 1}\n{"cut sho')
+    assert train(TrainConfig(resume=str(run)), type(algorithm)(), reward=vowels) == run
+    assert numbers(run) == numbers(whole)
+    for name in ("model.safetensors", "training.safetensors"):
+        ours, theirs = load_file(run / name), load_file(whole / name)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    records = [open_checkpoint(folder).record for folder in (run, whole)]
+    assert records[0]["kl_control"] == records[1]["kl_control"]
+    assert records[0]["reward_scale"] == records[1]["reward_scale"] != {"gain": 1.0, "bias": 0.0}
+
+
+def test_equal_seeds_give_equal_runs(tiny_config):
+    first, second, other = (numbers(train(tiny_config(updates=2, out=f"{i}", seed=i // 2))) for i in range(3))
+    assert first == second != other
+
+
+def test_a_resumed_run_keeps_its_settings(tiny_config):
+    run = train(tiny_config(max_minutes=1e-9))
+    again = TrainConfig(resume=str(run))
+    with pytest.raises(ValueError, match="seed=7 differs from the resumed run's 0"):
+        train(replace(again, seed=7))
+    with pytest.raises(ValueError, match=r"learning_rate=0\.5 differs"):
+        train(again, PPOConfig(learning_rate=0.5))
+    with pytest.raises(ValueError, match="trained by ppo, not by reinforce"):
+        train(again, REINFORCEConfig())
+    assert train(replace(again, max_minutes=10.0, save_every=1)) == run
+    record = open_checkpoint(run).record
+    assert record["iteration"] == 3
+    assert (record["train"]["save_every"], record["train"]["seed"]) == (1, 0)
+    train(again)  # finished already
+    assert open_checkpoint(run).record["iteration"] == 3
+
+
+def test_a_reward_from_python_must_be_given_again(tiny_config):
+    run = train(tiny_config(max_minutes=1e-9), reward=vowels)
+    with pytest.raises(ValueError, match="reward 'vowels' came from Python"):
+        train(TrainConfig(resume=str(run)))
+
+
+@pytest.mark.parametrize(
+    "reward, why",
+    [
+        (lambda calls: "oops", "expected a finite float"),
+        (lambda calls: float("nan"), "nan"),
+    ],
+)
+def test_a_reward_that_fails_loses_no_update(tiny_config, reward, why):
+    calls = []
+
+    def fails_in_third_update(text):
+        calls.append(text)
+        return reward(calls) if len(calls) == 20 else vowels(text)
+
+    with pytest.raises(ValueError, match=why):
+        train(tiny_config(out="run", updates=9, save_every=9), reward=fails_in_third_update)
+    assert open_checkpoint(find_run("run")).record["iteration"] == 2
+
+
+class NaNLater(TextReward):
+    """A reward that pays NaN, unchecked, from the 17th completion on."""
+
+    def __init__(self):
+        super().__init__(vowels, "later")
+        self.paid = 0
+
+    def __call__(self, transition):
+        rewards = super().__call__(transition)
+        self.paid += len(transition.rows)
+        return rewards * (float("nan") if self.paid > 16 else 1.0)
+
+
+def test_a_nan_reward_is_not_learned(tiny_config, caplog):
+    with pytest.raises(ValueError, match="reward 'later' pays nan"):
+        train(tiny_config(out="run", updates=9, save_every=9), reward=NaNLater())
+    assert "update 3 stopped in its rollout; run holds what was learned before" in caplog.text
+    assert open_checkpoint(find_run("run")).record["iteration"] == 2
+    assert all(p.isfinite().all() for p in load_model("run").parameters())
+
+
+@pytest.mark.parametrize(
+    "algorithm, update",
+    [(PPOConfig(learning_rate=1e30, minibatch_size=4), 1), (REINFORCEConfig(learning_rate=1e37, warmup_steps=1), 2)],
+    ids=["within an update", "after an update"],
+)
+def test_numbers_that_explode_stop_the_run(tiny_config, algorithm, update):
+    with pytest.raises(
+        FloatingPointError, match=f"update {update} of 9 .* no finite .*checkpoint of update 0 .* whole"
+    ):
+        train(tiny_config(out="run", updates=9, save_every=9), algorithm, reward=vowels)
+    assert all(p.isfinite().all() for p in load_model("run").parameters())
+    assert open_checkpoint(find_run("run")).record["iteration"] == 0
+
+
+def test_what_cannot_work_leaves_nothing(tiny_config, tmp_path):
+    for changes, why in (
+        (dict(reward="sentimnt"), "unknown reward 'sentimnt'"),
+        (dict(model="no/such/folder"), "no model"),
+        (dict(env="CartPole-v1"), "CartPole"),
+        (dict(device="cuda:99"), "try cpu"),
+    ):
+        with pytest.raises(Exception, match=why):
+            train(tiny_config(**changes))
+    with pytest.raises(ValueError, match="no multiple of group_size=3"):
+        train(tiny_config(), REINFORCEConfig(group_size=3))
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    with pytest.raises(FileExistsError, match="out is not empty"):
+        train(tiny_config(out="out"))
+
+
+@pytest.mark.parametrize("field, value", [("num_envs", 0), ("updates", 0), ("seed", -1), ("max_minutes", 0.0)])
+def test_impossible_settings(field, value):
+    with pytest.raises(ValueError, match=f"{field} is {value}"):
+        TrainConfig(**{field: value})
+
+
+def test_names_of_runs(tiny_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run 'latest': there is none in runs/"):
+        find_run("latest")
+    first, second = (train(tiny_config(max_minutes=1e-9)) for _ in range(2))
+    assert find_run(first.name) == first
+    assert find_run("latest") == second
+    (tmp_path / "runs" / "latest").unlink()  # as on a file system without links
+    assert find_run("latest") == second
+    with pytest.raises(FileNotFoundError, match=f"runs/ has {second.name}, {first.name}"):
+        find_run("nonesuch")
+
+
+def test_the_first_signal_asks_and_the_second_acts():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_scaled_rewards_by_hand():
+    mask = torch.tensor([[False, True, True, False], [False, True, True, True]])
+    batch = Trajectories(
+        torch.zeros(2, 4, dtype=torch.int64), mask, *torch.zeros(2, 2, 4),
+        rewards=torch.tensor([[0.0, 1.0, 2.0, 0.0], [0.0, 0.0, 0.0, -4.0]]), bootstrap=torch.zeros(2),
+        groups=torch.zeros(2), finish_reasons=["stop", "length"],
+    )  # fmt: skip
+    rewards = scaled_rewards(batch, RewardScale(gain=2.0, bias=0.5), missing_eos_penalty=1.0)
+    assert rewards.tolist() == [[0, 2, 4.5, 0], [0, 0, 0, -8.5]]
+
+
+def test_standardising():
+    returns = torch.tensor([1.0, 2.0, 4.0])
+    scale = standardising(returns)
+    scaled = scale.gain * returns + scale.bias
+    assert (float(scaled.mean()), float(scaled.std())) == pytest.approx((0, 1), abs=1e-6)
+    with pytest.raises(ValueError, match=r"all 3 episodes .* return 2"):
+        standardising(torch.full((3,), 2.0))
+
+
+def test_a_bar_on_a_terminal_of_80_columns(tiny_config, monkeypatch):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(progress, "console", terminal)
+    with progress.training_progress(0, 3) as bar:
+        bar.phase("playing")
+        bar.tokens(1024)
+        bar._bar.refresh()  # by itself it is drawn ten times a second
+    assert "playing 1,024 tokens" in terminal.file.getvalue()
+    train(tiny_config())
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.file.getvalue())
+    assert re.search(r"━+ +3/3 0:00 left", shown)
+    assert re.search(r"reward [+-]\d\.\d+  KL/token -?\d\.\d+  entropy \d\.\d+  [\d,]+ tokens/s", shown)
+
+
+def test_a_samples_table_survives_any_text():
+    assert samples_table(["a | b"], ["one\ntwo"], [""]).splitlines()[2] == "| a \\| b | one two |  |"

@@ -1,0 +1,74 @@
+"""Streams of chance."""
+
+import numpy as np
+
+from dyngen_env.envs.seeding import BLOCK, EpisodeSeeds, stream_generator, stream_uniform
+
+
+def generators(*seeds):
+    return [np.random.default_rng(seed) for seed in seeds]
+
+
+def test_streams_differ_by_name_part_and_seed_and_repeat():
+    draws = {
+        (seed, name, part): stream_generator(seed, name, part).random()
+        for seed in (0, 1, 2**62)
+        for name in ("task", "user")
+        for part in (0, 1)
+    }
+    assert len(set(draws.values())) == len(draws)
+    assert stream_generator(2**62, "user", 1).random() == draws[2**62, "user", 1]
+
+
+def test_uniforms_are_uniform_and_streams_uncorrelated():
+    seeds = np.arange(20_000, dtype=np.uint64)
+    task, user = stream_uniform(seeds, "task"), stream_uniform(seeds, "user")
+    for sample in (task, user):
+        assert sample.min() >= 0 and sample.max() < 1
+        counts = np.histogram(sample, bins=20, range=(0, 1))[0]
+        chi2 = ((counts - 1000) ** 2 / 1000).sum()
+        assert chi2 < 43.8  # 99.9% of chi-square with 19 degrees of freedom
+    assert abs(np.corrcoef(task, user)[0, 1]) < 0.03
+    assert abs(np.corrcoef(task[1:], task[:-1])[0, 1]) < 0.03
+
+
+def test_a_uniform_does_not_depend_on_the_others_in_its_batch():
+    seeds = np.array([5, 2**63 - 1, 77], dtype=np.uint64)
+    whole = stream_uniform(seeds, "task")
+    assert [stream_uniform(seeds[i : i + 1], "task")[0] for i in range(3)] == whole.tolist()
+
+
+def test_rows_draw_as_if_alone_whatever_is_drawn_beside_them():
+    rows = EpisodeSeeds(generators(1, 2, 3))
+    drawn = {row: [] for row in range(3)}
+    rng = np.random.default_rng(0)
+    for _ in range(3 * BLOCK):
+        some = np.flatnonzero(rng.random(3) < 0.6)
+        for row, seed in zip(some, rows.next(some), strict=True):
+            drawn[row].append(seed)
+    for row, seed in enumerate((1, 2, 3)):
+        alone = EpisodeSeeds(generators(seed))
+        assert [alone.next(np.array([0]))[0] for _ in drawn[row]] == drawn[row]
+        assert len(set(drawn[row])) == len(drawn[row]) > BLOCK
+
+
+def test_reseeding_a_row_leaves_the_others():
+    left, right = EpisodeSeeds(generators(1, 2)), EpisodeSeeds(generators(1, 2))
+    both = np.array([0, 1])
+    left.next(both), right.next(both)
+    right.reseed(0, np.random.default_rng(9))
+    a, b = left.next(both), right.next(both)
+    assert a[1] == b[1] and a[0] != b[0]
+    assert b[0] == EpisodeSeeds(generators(9)).next(np.array([0]))[0]
+
+
+def test_a_fork_draws_what_the_original_will_draw_and_disturbs_nothing():
+    seeds, twin_of = EpisodeSeeds(generators(1, 2)), EpisodeSeeds(generators(1, 2))
+    both = np.array([0, 1])
+    seeds.next(both), twin_of.next(both)
+    twin = seeds.fork([1, 1, 0])
+    future = [twin.next(np.array([0, 1, 2])) for _ in range(BLOCK + 3)]
+    original = [seeds.next(both) for _ in range(BLOCK + 3)]
+    untouched = [twin_of.next(both) for _ in range(BLOCK + 3)]
+    assert np.array_equal(original, untouched)
+    assert np.array_equal(np.array(future), np.array(original)[:, [1, 1, 0]])

@@ -1,0 +1,68 @@
+"""Two updates of a tiny model, with everything that was computed on the way: for test_distributed.py.
+
+torchrun --nproc-per-node 2 -m tests.support.recorded_run <model> <prompts> <folder>
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dyngen_agents.algorithms.ppo import PPOConfig
+from dyngen_agents.algorithms.reinforce import REINFORCEConfig
+from dyngen_agents.distributed.processes import ALONE, Processes, launched
+from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.learner import AlgorithmConfig, Learner
+
+# 10 episodes in 4 rows: an uneven share. Minibatches of 9 and 1: in the second a process has nothing to do.
+PPO = PPOConfig(epochs=1, minibatch_size=9, max_tokens=64, kl_target=0.1, kl_horizon=50, kl_coef=0.2, ent_coef=0.01)
+RUNS: dict[str, tuple[AlgorithmConfig, dict[str, int]]] = {
+    "ppo": (PPO, {}),
+    "lora": (PPO, dict(lora_rank=2)),
+    "rloo": (REINFORCEConfig(baseline="rloo", group_size=2), {}),
+    "rebn": (REINFORCEConfig(baseline="rebn", minibatch_size=4), {}),
+}
+
+
+def vowels(text: str) -> float:
+    return sum(text.count(v) for v in "aeiou") / 10 + len(text) / 100
+
+
+def record(model: str, prompts: str, name: str, processes: Processes = ALONE) -> dict[str, Tensor]:
+    """Batches, metrics, the gradient of every step, and the weights at the end, by name."""
+    algorithm, changes = RUNS[name]
+    sizes = dict(max_new_tokens=6, num_envs=4, episodes=10, updates=2) | changes
+    config = TrainConfig(model=model, prompts=prompts, normalise_reward=True, **sizes)  # type: ignore[arg-type]
+    learner = Learner(config, algorithm, vowels, processes=processes)
+    optimizer = learner.algorithm.optimizer
+    out: dict[str, Tensor] = {"gain": torch.tensor(learner.reward_scale.gain)}
+    step = optimizer.adam.step
+
+    def recorded_step() -> None:
+        for i, parameter in enumerate(optimizer.parameters):
+            out[f"gradient.{optimizer.steps}.{i}"] = parameter.grad.clone()
+        step()
+
+    optimizer.adam.step = recorded_step  # type: ignore[method-assign,assignment]
+    for update in range(config.updates):
+        batch = learner.play()
+        metrics = learner.learn(batch)
+        out[f"tokens.{update}"], out[f"logprobs.{update}"] = batch.tokens, batch.logprobs
+        out |= {f"metric.{update}.{key}": torch.tensor(v) for key, v in metrics.items() if not isinstance(v, dict)}
+    out["kl_coef"] = torch.tensor(learner.algorithm.kl_control.coef)
+    weights = {f"weight.{key}": p.detach().clone() for key, p in learner.policy.named_parameters()}
+    return out | weights
+
+
+if __name__ == "__main__":
+    model, prompts, folder = sys.argv[1:]
+    processes = launched()
+    assert processes.count == 2
+    for name in RUNS:
+        found = record(model, prompts, name, processes)
+        save_file({k: v.contiguous() for k, v in found.items()}, Path(folder) / f"{name}-{processes.rank}.safetensors")
+    processes.leave()
