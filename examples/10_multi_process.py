@@ -7,13 +7,13 @@
 All three learn the same from the same 64 episodes an update: the numbers are those of all processes together, and each
 plays its share of the rows and computes its share of the gradient. The command does the same without a script:
 
-    torchrun --nproc-per-node 2 -m dyngen_agents.cli.main train ppo
+    torchrun --nproc-per-node 2 -m dyngen_agents.cli train ppo
 """
 
 import argparse
 
 from dyngen_agents.algorithms.ppo import PPOConfig
-from dyngen_agents.distributed.processes import launched
+from dyngen_agents.distributed.processes import from_launcher
 from dyngen_agents.training.metrics_log import read_metrics
 from dyngen_agents.training.train import TrainConfig, train
 
@@ -22,13 +22,13 @@ parser.add_argument("--updates", type=int, default=3)
 parser.add_argument("--device", help='where models run; "cuda" gives each process a GPU of its own')
 arguments = parser.parse_args()
 
-processes = launched()
+processes = from_launcher()
 config = TrainConfig(num_envs=64, episodes=64, updates=arguments.updates, device=arguments.device)
 run = train(config, PPOConfig(minibatch_size=32))  # the same call everywhere; only the first process writes
 if processes.first:
     for update in read_metrics(run):
         print(
-            f"update {update['update']}: {processes.count} process(es), {update['tokens_per_second']:.0f} tokens/s, "
+            f"update {update['update']}: {processes.world_size} process(es), {update['tokens_per_second']:.0f} tokens/s, "
             f"reward {update['reward']:+.4f}, gradient norm {update['grad_norm']:.4f}"
         )
 processes.leave()

@@ -32,12 +32,20 @@ class Conversation:
 
     Args:
         rated: whether the user's rating stands before their words, as a control token.
-        room: tokens that the agent's next turn shall find free: the oldest turns are forgotten for it. 0 forgets
-            nothing.
+        reserve_tokens: before each turn of the agent, drop the oldest turns until this many tokens are free. None
+            never drops any.
     """
 
-    def __init__(self, user: User, tokenizer: Tokenizer, max_turns: int, rated: bool = False, room: int = 0):
-        self.user, self.tokenizer, self.max_turns, self.rated, self.room = user, tokenizer, max_turns, rated, room
+    def __init__(
+        self,
+        user: User,
+        tokenizer: Tokenizer,
+        max_turns: int,
+        rated: bool = False,
+        reserve_tokens: int | None = None,
+    ):
+        self.user, self.tokenizer, self.max_turns, self.rated = user, tokenizer, max_turns, rated
+        self.reserve_tokens = reserve_tokens
 
     def begin(self, examples: Sequence, seeds: np.ndarray) -> list[Dialogue | None]:
         """The dialogues of new episodes with these seeds; None where nobody will answer."""
@@ -75,11 +83,13 @@ class Conversation:
             words.append(self.tokenizer.encode_reply(answer.text, last, *rating))
             ends.append(self._end(talks[i], answer))
         heard = [rows[i] for i in asked]
-        kept, forgot = self._forget(spoken, heard, words, ends) if self.room else (spoken, [])
+        kept, forgot = spoken, list[int]()
+        if self.reserve_tokens is not None:
+            kept, forgot = self._forget(spoken, heard, words, ends, self.reserve_tokens)
         return Answers(_hear(kept, heard, words, ends), feedback, [*talks], forgot)
 
     def _forget(
-        self, spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int]
+        self, spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int], reserve: int
     ) -> tuple[TokenState, list[int]]:
         """`spoken` without the oldest turns of those rows whose context cannot hold what comes next; and these rows."""
         where = torch.tensor(rows, device=spoken.tokens.device)
@@ -87,7 +97,7 @@ class Conversation:
         width = spoken.tokens.shape[1]
         cuts = []
         for mask, length, ids, end in zip(chosen, lengths, words, ends, strict=True):
-            start, count = oldest_turns(mask, length + len(ids) + self.room - width)
+            start, count = oldest_turns(mask, length + len(ids) + reserve - width)
             useful = end == LIVE and length - count + len(ids) < width  # else the episode ends in this step anyhow
             cuts.append((start, count) if useful else (0, 0))
         starts, counts = torch.tensor(cuts, device=where.device).unbind(1)

@@ -29,7 +29,7 @@ from dyngen_env.mdp.banned import BannedWords, read_words
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.rules import token_rules
 from dyngen_env.mdp.state import CONTEXT, ILLEGAL, LENGTH, LIVE, TokenState
-from dyngen_env.rewards import IllegalToken, Reward, Surroundings, make_reward
+from dyngen_env.rewards import IllegalToken, Reward, RewardContext, make_reward
 from dyngen_env.rewards.base import payment, term_names
 from dyngen_env.rewards.transforms.delay import is_due
 from dyngen_env.tasks import Task, make_task
@@ -128,9 +128,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
 
         self.tokenizer, self.model = choose_tokenizer(model, tokenizer, max_context_tokens)
         self.user = make_user(user)
-        forgets = context_overflow == "drop_oldest"
-        room = max_new_tokens if forgets else 0
-        self._conversation = Conversation(self.user, self.tokenizer, max_turns, rating_tokens, room)
+        reserve = max_new_tokens if context_overflow == "drop_oldest" else None
+        self._conversation = Conversation(self.user, self.tokenizer, max_turns, rating_tokens, reserve)
         if rating_tokens:
             self.tokenizer.encode_reply("", 0, 0.0)  # raises if the tokenizer has no such tokens
         self.task = make_task(prompts, split)
@@ -148,8 +147,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         words = read_words(banned)
         self.banned = BannedWords(words, self.tokenizer, self.device) if words else None
 
-        self._surroundings = Surroundings(self.model, self.tokenizer, self.device)
-        bound = make_reward(reward).bind(self._surroundings)
+        self._reward_context = RewardContext(self.model, self.tokenizer, self.device)
+        bound = make_reward(reward).bind(self._reward_context)
         priced = any(isinstance(part, IllegalToken) for _, part in bound.terms())
         self.reward: Reward = bound if priced else bound - IllegalToken()
         self._terms = self.reward.terms()
@@ -462,7 +461,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         twin._row_seeds = tuple(self._row_seeds[row] for row in rows)
         twin._ended = self._ended[rows].copy()
         twin._paid, twin._owed = self._paid[rows].clone(), self._owed[rows].clone()
-        twin.reward = self.reward.bind(self._surroundings)
+        twin.reward = self.reward.bind(self._reward_context)
         twin._terms = twin.reward.terms()
         if reseed is not None:
             twin._seed_rows(np.arange(len(rows)), reseed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dyngen_env.rewards.base import IllegalToken, Reward, Surroundings, TextReward, as_reward, pay_turns
+from dyngen_env.rewards.base import IllegalToken, Reward, RewardContext, TextReward, as_reward, pay_turns
 from dyngen_env.rewards.expression import parse_reward
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
@@ -79,11 +79,11 @@ __all__ = [
     "Readability",
     "Repetition",
     "Reward",
+    "RewardContext",
     "Safety",
     "Sentiment",
     "Shaping",
     "Similarity",
-    "Surroundings",
     "TextReward",
     "Topic",
     "as_reward",

@@ -20,7 +20,7 @@ from dyngen_env.types import Transition
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RewardContext:
     """What an env tells its rewards when it is built: its model's name (None if it has none), tokenizer, device."""
 
     model: str | None
@@ -42,7 +42,7 @@ class Reward:
     def __call__(self, transition: Transition) -> torch.Tensor:
         raise NotImplementedError
 
-    def bind(self, surroundings: Surroundings) -> Reward:
+    def bind(self, context: RewardContext) -> Reward:
         """The reward as this env uses it. Models are loaded at the first call, not here.
 
         A fork of the env binds the bound reward again: what it remembers must not be shared.
@@ -88,8 +88,8 @@ class Sum(Reward):
     def __call__(self, transition: Transition) -> torch.Tensor:
         return torch.stack([scale * part(transition) for scale, part in self._terms]).sum(0)
 
-    def bind(self, surroundings: Surroundings) -> Reward:
-        return Sum([(scale, part.bind(surroundings)) for scale, part in self._terms])
+    def bind(self, context: RewardContext) -> Reward:
+        return Sum([(scale, part.bind(context)) for scale, part in self._terms])
 
     def terms(self) -> list[tuple[float, Reward]]:
         return self._terms
@@ -108,8 +108,8 @@ class Product(Reward):
     def __call__(self, transition: Transition) -> torch.Tensor:
         return self.left(transition) * self.right(transition)
 
-    def bind(self, surroundings: Surroundings) -> Reward:
-        return Product(self.left.bind(surroundings), self.right.bind(surroundings))
+    def bind(self, context: RewardContext) -> Reward:
+        return Product(self.left.bind(context), self.right.bind(context))
 
 
 class Constant(Reward):

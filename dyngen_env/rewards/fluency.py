@@ -6,7 +6,7 @@ import torch
 
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.lm.logprobs import completion_logprobs
-from dyngen_env.rewards.base import Reward, Surroundings, pay_turns
+from dyngen_env.rewards.base import Reward, RewardContext, pay_turns
 from dyngen_env.text.huggingface import HFTokenizer, adapted
 from dyngen_env.types import Transition
 
@@ -28,17 +28,17 @@ class Fluency(Reward):
         self.model = model
         self._device: torch.device | None = None
 
-    def bind(self, surroundings: Surroundings) -> Reward:
-        name = self.model or surroundings.model
+    def bind(self, context: RewardContext) -> Reward:
+        name = self.model or context.model
         if name is None:
             raise ValueError(
                 "reward 'fluency' needs a language model: give the env model=..., or write fluency('reviews-lm')"
             )
         bound = Fluency(name)
-        bound._device = surroundings.device
-        if name != surroundings.model:
+        bound._device = context.device
+        if name != context.model:
             other = adapted(load_tokenizer(name))
-            if tuple(other.token_bytes) != tuple(surroundings.tokenizer.token_bytes):
+            if tuple(other.token_bytes) != tuple(context.tokenizer.token_bytes):
                 bound._other, bound.name = other, "fluency_per_byte"
         return bound
 
@@ -46,7 +46,7 @@ class Fluency(Reward):
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         if self._device is None or self.model is None:
-            raise ValueError("reward 'fluency' is not bound to an env: call bind(surroundings) first")
+            raise ValueError("reward 'fluency' is not bound to an env: call bind(context) first")
         if not len(transition.rows):
             return pay_turns(transition, [])
         judge = load_model(self.model, device=str(self._device))

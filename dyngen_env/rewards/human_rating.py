@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dyngen_env.lm.rater import LMRater
-from dyngen_env.rewards.base import Reward, Surroundings, pay_turns
+from dyngen_env.rewards.base import Reward, RewardContext, pay_turns
 from dyngen_env.scoring.human_rating import human_rating
 from dyngen_env.types import Transition
 
@@ -33,9 +33,9 @@ class HumanRating(Reward):
         self._judge = None if path is None else LMRater.load(path)
         self._device = "cpu"
 
-    def bind(self, surroundings: Surroundings) -> Reward:
+    def bind(self, context: RewardContext) -> Reward:
         bound = HumanRating()
-        bound._judge, bound._device = self._judge, str(surroundings.device)
+        bound._judge, bound._device = self._judge, str(context.device)
         return bound
 
     def __call__(self, transition: Transition) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 
 from dyngen_env.lm.encoder import as_encoder, cosines
-from dyngen_env.rewards.base import Reward, Surroundings, pay_turns
+from dyngen_env.rewards.base import Reward, RewardContext, pay_turns
 from dyngen_env.types import Example, Transition
 
 SIDES = ("prompt", "reference")
@@ -34,14 +34,14 @@ class Similarity(Reward):
             raise ValueError(f"similarity to {to!r}: expected one of {', '.join(map(repr, SIDES))}")
         self.to, self.encoder = to, encoder
 
-    def bind(self, surroundings: Surroundings) -> Self:
-        encoder = surroundings.model if self.encoder is None else self.encoder
+    def bind(self, context: RewardContext) -> Self:
+        encoder = context.model if self.encoder is None else self.encoder
         if encoder is None:
             raise ValueError(
                 f"reward {self.name!r} needs an encoder: give the env model=..., or write encoder='reviews-lm'"
             )
         bound = copy.copy(self)
-        bound.encoder = as_encoder(encoder, surroundings.device)
+        bound.encoder = as_encoder(encoder, context.device)
         return bound
 
     def __call__(self, transition: Transition) -> torch.Tensor:

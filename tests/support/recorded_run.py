@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
-from dyngen_agents.distributed.processes import ALONE, Processes, launched
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes, from_launcher
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.learner import AlgorithmConfig, Learner
 
@@ -32,7 +32,7 @@ def vowels(text: str) -> float:
     return sum(text.count(v) for v in "aeiou") / 10 + len(text) / 100
 
 
-def record(model: str, prompts: str, name: str, processes: Processes = ALONE) -> dict[str, Tensor]:
+def record(model: str, prompts: str, name: str, processes: Processes = SINGLE_PROCESS) -> dict[str, Tensor]:
     """Batches, metrics, the gradient of every step, and the weights at the end, by name."""
     algorithm, changes = RUNS[name]
     sizes = dict(max_new_tokens=6, num_envs=4, episodes=10, updates=2) | changes
@@ -60,8 +60,8 @@ def record(model: str, prompts: str, name: str, processes: Processes = ALONE) ->
 
 if __name__ == "__main__":
     model, prompts, folder = sys.argv[1:]
-    processes = launched()
-    assert processes.count == 2
+    processes = from_launcher()
+    assert processes.world_size == 2
     for name in RUNS:
         found = record(model, prompts, name, processes)
         save_file({k: v.contiguous() for k, v in found.items()}, Path(folder) / f"{name}-{processes.rank}.safetensors")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 
 
 class PolicyOptimizer:
@@ -30,7 +30,7 @@ class PolicyOptimizer:
         total_steps: int = 0,
         warmup_steps: int = 0,
         max_grad_norm: float = 1.0,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ):
         self.parameters = [p for p in parameters if p.requires_grad]
         self.learning_rate, self.total_steps, self.warmup_steps = learning_rate, total_steps, warmup_steps

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dyngen_agents.algorithms.optimizer import PolicyOptimizer
-from dyngen_agents.data.batching import batched, explained_variance, state_values
+from dyngen_agents.data.batching import explained_variance, map_in_batches, state_values
 from dyngen_agents.data.trajectories import Trajectories, by_length, minibatches
-from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.functional.kl_control import kl_controller, kl_penalised_rewards
 from dyngen_agents.functional.losses import (
     approx_kl,
@@ -88,7 +88,7 @@ class PPO:
         total_updates: int = 0,
         episodes: int = 0,
         seed: int = 0,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ):
         self.policy, self.reference, self.config = policy, reference, config or PPOConfig()
         c = self.config
@@ -117,7 +117,7 @@ class PPO:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
         c, mask = self.config, batch.completion_mask
-        ref_logprobs = batched(self.reference.logprobs, batch, c.max_tokens, self.processes)
+        ref_logprobs = map_in_batches(self.reference.logprobs, batch, c.max_tokens, self.processes)
         kl = ((batch.logprobs - ref_logprobs) * mask).sum(1)  # (N,) nats per episode
         rewards = kl_penalised_rewards(batch.rewards, batch.logprobs, ref_logprobs, mask, self.kl_control.coef)
         advantages, returns = gae(rewards, batch.values, batch.bootstrap, mask, c.gamma, c.gae_lambda)
@@ -134,18 +134,18 @@ class PPO:
                 total = int(mask[rows].sum())
                 for piece in by_length(self.processes.share(rows), lengths, c.max_tokens):
                     width = int(lengths[piece].max())
-                    chosen, old_logprobs, old_values, gains, targets = (
+                    completion_mask, old_logprobs, old_values, token_advantages, targets = (
                         x[piece, :width] for x in (mask, batch.logprobs, batch.values, advantages, returns)
                     )
-                    new = self.policy.evaluate(batch.tokens[piece, :width], chosen, c.ent_coef != 0)
+                    new = self.policy.evaluate(batch.tokens[piece, :width], completion_mask, c.ent_coef != 0)
                     terms = {
-                        "policy_loss": clipped_surrogate(new.logprobs, old_logprobs, gains, c.clip_coef),
+                        "policy_loss": clipped_surrogate(new.logprobs, old_logprobs, token_advantages, c.clip_coef),
                         "value_loss": clipped_value_loss(new.values, old_values, targets, c.value_clip),
                         "entropy": new.entropies,
                         "approx_kl": approx_kl(new.logprobs, old_logprobs),
                         "clip_fraction": clip_fraction(new.logprobs, old_logprobs, c.clip_coef),
                     }
-                    means = {name: masked_sum_over(x, chosen, total) for name, x in terms.items()}
+                    means = {name: masked_sum_over(x, completion_mask, total) for name, x in terms.items()}
                     loss = means["policy_loss"] + c.vf_coef * means["value_loss"] - c.ent_coef * means["entropy"]
                     loss.backward()
                     for name, mean in means.items():

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dyngen_agents.algorithms.optimizer import PolicyOptimizer
-from dyngen_agents.data.batching import batched
+from dyngen_agents.data.batching import map_in_batches
 from dyngen_agents.data.trajectories import Trajectories, by_length, minibatches
-from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.functional.kl_control import kl_controller, kl_penalised_rewards
 from dyngen_agents.functional.losses import masked_sum_over, policy_gradient_loss
 from dyngen_agents.functional.returns import batch_baseline, rebn, returns_to_go, rloo_baseline
@@ -73,7 +73,7 @@ class REINFORCE:
         total_updates: int = 0,
         episodes: int = 0,
         seed: int = 0,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ):
         self.policy, self.reference, self.config = policy, reference, config or REINFORCEConfig()
         c = self.config
@@ -122,7 +122,7 @@ class REINFORCE:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
         c, mask = self.config, batch.completion_mask
-        ref_logprobs = batched(self.reference.logprobs, batch, c.max_tokens, self.processes)
+        ref_logprobs = map_in_batches(self.reference.logprobs, batch, c.max_tokens, self.processes)
         kl = ((batch.logprobs - ref_logprobs) * mask).sum(1)  # (N,) nats per episode
         rewards = kl_penalised_rewards(batch.rewards, batch.logprobs, ref_logprobs, mask, self.kl_control.coef)
         advantages = self.advantages(rewards, batch)
@@ -136,11 +136,11 @@ class REINFORCE:
             total = int(mask[rows].sum())
             for piece in by_length(self.processes.share(rows), lengths, c.max_tokens):
                 width = int(lengths[piece].max())
-                chosen = mask[piece, :width]
-                new = self.policy.evaluate(batch.tokens[piece, :width], chosen, c.ent_coef != 0)
-                gains = policy_gradient_loss(new.logprobs, advantages[piece, :width])
-                policy_loss = masked_sum_over(gains, chosen, total)
-                entropy = masked_sum_over(new.entropies, chosen, total)
+                completion_mask = mask[piece, :width]
+                new = self.policy.evaluate(batch.tokens[piece, :width], completion_mask, c.ent_coef != 0)
+                token_losses = policy_gradient_loss(new.logprobs, advantages[piece, :width])
+                policy_loss = masked_sum_over(token_losses, completion_mask, total)
+                entropy = masked_sum_over(new.entropies, completion_mask, total)
                 (policy_loss - c.ent_coef * entropy).backward()
                 sums["policy_loss"] += float(policy_loss.detach()) * total
                 sums["entropy"] += float(entropy.detach()) * total

@@ -22,7 +22,7 @@ from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.cli.tables import evaluation_table, samples_table
 from dyngen_agents.distributed.interrupt import StopRequest
-from dyngen_agents.distributed.processes import ProcessFailed, launched
+from dyngen_agents.distributed.processes import ProcessFailed, from_launcher
 from dyngen_agents.evaluation.evaluate import evaluate
 from dyngen_agents.evaluation.samples import SAMPLES
 from dyngen_agents.inspection.inspect_run import inspect_run
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: _TrainAny, algorithm: AlgorithmConfig) -> int:
-    stop, processes = StopRequest(), launched()
+    stop, processes = StopRequest(), from_launcher()
     if not processes.first:
         logging.getLogger("dyngen_agents").setLevel(logging.ERROR)  # the first process speaks for all
     run = train(options.training, algorithm, stop=stop)

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor
 
 from dyngen_agents.data.trajectories import Trajectories, by_length
-from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_env.lm.engine.heads import hidden_states
 
 
 @torch.no_grad()
-def batched(
-    function: Callable[[Tensor, Tensor], Tensor], batch: Trajectories, max_tokens: int, processes: Processes = ALONE
+def map_in_batches(
+    function: Callable[[Tensor, Tensor], Tensor],
+    batch: Trajectories,
+    max_tokens: int,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Tensor:
     """function(tokens (n, t), completion_mask (n, t)) -> (n, t), over all episodes: (N, L), zero in the padding.
 

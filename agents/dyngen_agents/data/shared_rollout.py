@@ -15,7 +15,7 @@ from torch import Tensor
 from dyngen_agents.data.rollout import Act, collect, join, quota
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import Stopped
-from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.types import Example
 
@@ -30,7 +30,7 @@ def collect_together(
     group_size: int = 1,
     bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
     on_token: Callable[[int], None] | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Trajectories:
     """Play whole episodes and return all of them in every process, in the order of rows.
 
@@ -47,13 +47,13 @@ def collect_together(
         ProcessFailed: the rollout failed in another process.
         ValueError: as `collect`, or the numbers do not divide.
     """
-    for name, number in (("the number of processes", processes.count), ("group_size", group_size)):
+    for name, number in (("the number of processes", processes.world_size), ("group_size", group_size)):
         if episodes < 1 or number < 1 or episodes % number:
             raise ValueError(f"episodes={episodes} must be a positive multiple of {name}, {number}")
-    rows = env.num_envs * processes.count
+    rows = env.num_envs * processes.world_size
 
     def seeds(first: int) -> list[int]:
-        return list(range(first + processes.rank, first + rows, processes.count))
+        return list(range(first + processes.rank, first + rows, processes.world_size))
 
     def play(part: int, count: int, examples: list[Example] | None) -> Trajectories:
         return collect(
@@ -64,10 +64,10 @@ def collect_together(
     def mine() -> Trajectories | None:
         try:
             if group_size == 1:
-                return play(0, episodes // processes.count, None).to("cpu")
+                return play(0, episodes // processes.world_size, None).to("cpu")
             examples = repeated_examples(env, episodes // group_size, group_size, seed)
             starts = range(0, episodes, rows)
-            chosen = [examples[start : start + rows][processes.rank :: processes.count] for start in starts]
+            chosen = [examples[start : start + rows][processes.rank :: processes.world_size] for start in starts]
             parts = [play(part, len(some), some) for part, some in enumerate(chosen)]
             return join(parts).to("cpu")
         except Stopped:
@@ -81,7 +81,7 @@ def collect_together(
     numbers = torch.arange(episodes)
     if group_size == 1:
         numbers = torch.arange(rows).repeat_interleave(quota(episodes, rows))
-    order = torch.cat([numbers[numbers % processes.count == rank] for rank in range(processes.count)])
+    order = torch.cat([numbers[numbers % processes.world_size == rank] for rank in range(processes.world_size)])
     batch = join(whole).take(order.argsort(stable=True)).to(env.device)
     return replace(batch, groups=torch.arange(episodes, device=env.device) // group_size)
 

@@ -25,15 +25,15 @@ class ProcessFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Processes:
-    """One process by itself; `launched()` gives what many are.
+    """One process by itself; `from_launcher()` gives what many are.
 
     Args:
         rank: this process's number. The first, 0, is the only one that writes and shows things.
-        count: how many there are.
+        world_size: how many there are.
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
 
     @property
     def first(self) -> bool:
@@ -41,8 +41,8 @@ class Processes:
         return self.rank == 0
 
     def share(self, rows: Tensor) -> Tensor:
-        """This process's part of rows (R,): every `count`-th of them."""
-        return rows[self.rank :: self.count]
+        """This process's part of rows (R,): every `world_size`-th of them."""
+        return rows[self.rank :: self.world_size]
 
     def exchange(self, value: Any) -> list[Any]:
         """Everybody's value, by rank. All processes must come here; values are pickled, tensors must be on the CPU.
@@ -63,9 +63,9 @@ class Processes:
         told = self.exchange(numbers)
         return {name: sum(each[name] for each in told) for name in numbers}
 
-    def any(self, wish: bool) -> bool:
-        """Whether somebody wishes so."""
-        return any(self.exchange(wish))
+    def any(self, flag: bool) -> bool:
+        """True if the flag is True in any process (all-reduce OR)."""
+        return any(self.exchange(flag))
 
     def gather(self, action: Callable[[], Value]) -> list[Value]:
         """What `action` gives everywhere, by rank. If it fails in one process, it fails in all.
@@ -83,7 +83,7 @@ class Processes:
             raise failure
         for rank, (_, message) in enumerate(told):
             if message is not None:
-                raise ProcessFailed(f"process {rank} of {self.count} failed: {message}")
+                raise ProcessFailed(f"process {rank} of {self.world_size} failed: {message}")
         return [value for value, _ in told]
 
     def once(self, action: Callable[[], Value | None]) -> Value:
@@ -94,15 +94,15 @@ class Processes:
         """Part from the others, at the end."""
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 
 
 @dataclass(frozen=True)
-class Launched(Processes):
+class LaunchedProcesses(Processes):
     """Processes that `torchrun` or `accelerate launch` has started, joined in torch's process group."""
 
     def exchange(self, value: Any) -> list[Any]:
-        told: list[Any] = [None] * self.count
+        told: list[Any] = [None] * self.world_size
         self._together(lambda: dist.all_gather_object(told, value))
         return told
 
@@ -126,19 +126,19 @@ class Launched(Processes):
             collective()
         except RuntimeError as error:  # gloo and NCCL have no exception of their own for a peer that has died
             raise ProcessFailed(
-                f"process {self.rank} of {self.count} has lost the others, see what they say "
+                f"process {self.rank} of {self.world_size} has lost the others, see what they say "
                 f"({str(error).splitlines()[0]})"
             ) from error
 
 
-def launched() -> Processes:
-    """The processes that a launcher has started together with this one; without a launcher, this one `ALONE`.
+def from_launcher() -> Processes:
+    """The processes that a launcher has started together with this one; without a launcher, this one `SINGLE_PROCESS`.
 
     Accelerate reads the launcher's variables and joins the process group: NCCL for GPUs (and each process gets its
     own), gloo for what is on the CPU.
     """
     if get_cpu_distributed_information().world_size == 1:
-        return ALONE
+        return SINGLE_PROCESS
     gpus = torch.cuda.is_available()
     state = PartialState(backend="cuda:nccl,cpu:gloo") if gpus else PartialState(cpu=True)
-    return Launched(state.process_index, state.num_processes)
+    return LaunchedProcesses(state.process_index, state.num_processes)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyngen_agents.data.batching import batched
+from dyngen_agents.data.batching import map_in_batches
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.policy.actor import Actor
@@ -78,7 +78,7 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     returns, mask = batch.episode_returns.double(), batch.completion_mask
     tokens = int(mask.sum())
     rules: dict[str, Any] = dict(legal=reference.legal, banned=reference.banned)
-    plain = batched(lambda t, m: completion_logprobs(reference.lm, t, m, **rules), batch, MAX_TOKENS)
+    plain = map_in_batches(lambda t, m: completion_logprobs(reference.lm, t, m, **rules), batch, MAX_TOKENS)
     return {
         **ratings_of(batch),
         "reward_mean": float(returns.mean()),
@@ -110,5 +110,5 @@ def ratings_of(batch: Trajectories) -> dict[str, Any]:
 
 def kl_of_episodes(batch: Trajectories, reference: Reference) -> Tensor:
     """(N,) float64: the sum of log π - log π_ref over each episode's tokens, nats."""
-    ref_logprobs = batched(reference.logprobs, batch, MAX_TOKENS)
+    ref_logprobs = map_in_batches(reference.logprobs, batch, MAX_TOKENS)
     return ((batch.logprobs - ref_logprobs) * batch.completion_mask).double().sum(1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dyngen_agents.algorithms.ppo import PPO
 from dyngen_agents.algorithms.reinforce import REINFORCE
-from dyngen_agents.data.batching import batched
+from dyngen_agents.data.batching import map_in_batches
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
@@ -140,7 +140,7 @@ def token_numbers(algorithm: PPO | REINFORCE, batch: Trajectories, rewards: Tens
         rewards: (N, L), the batch's rewards on the learner's scale.
     """
     policy, mask = algorithm.policy, batch.completion_mask
-    ref_logprobs = batched(algorithm.reference.logprobs, batch, MAX_TOKENS)
+    ref_logprobs = map_in_batches(algorithm.reference.logprobs, batch, MAX_TOKENS)
     penalised = kl_penalised_rewards(rewards, batch.logprobs, ref_logprobs, mask, algorithm.kl_control.coef)
     numbers = {"reward": batch.rewards, "learned": penalised}
     if isinstance(algorithm, PPO):
@@ -150,7 +150,7 @@ def token_numbers(algorithm: PPO | REINFORCE, batch: Trajectories, rewards: Tens
     else:
         numbers["advantage"] = algorithm.advantages(penalised, batch)
     numbers["kl"] = kl_k1(batch.logprobs, ref_logprobs)
-    numbers["entropy"] = batched(lambda t, m: policy.evaluate(t, m).entropies, batch, MAX_TOKENS)
+    numbers["entropy"] = map_in_batches(lambda t, m: policy.evaluate(t, m).entropies, batch, MAX_TOKENS)
     return numbers | {"logprob": batch.logprobs, "ref_logprob": ref_logprobs}
 
 

@@ -21,7 +21,7 @@ from dyngen_agents.reward_bench.designs import Design, parts
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.environment import draw_examples, make_env
 from dyngen_env.lm.loading.models import load_model
-from dyngen_env.rewards import Fluency, HumanRating, Reward, Sentiment, Surroundings
+from dyngen_env.rewards import Fluency, HumanRating, Reward, RewardContext, Sentiment
 from dyngen_env.scoring.diversity import distinct_n
 from dyngen_env.types import Transition
 
@@ -90,8 +90,8 @@ class Whole(Reward):
     def __init__(self, name: str, reward: Reward):
         self.name, self.reward, self.per_token = name, reward, reward.per_token
 
-    def bind(self, surroundings: Surroundings) -> Reward:
-        return Whole(self.name, self.reward.bind(surroundings))
+    def bind(self, context: RewardContext) -> Reward:
+        return Whole(self.name, self.reward.bind(context))
 
     def __call__(self, transition: Transition) -> Tensor:
         return self.reward(transition)

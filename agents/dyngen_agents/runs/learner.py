@@ -23,7 +23,7 @@ from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
 from dyngen_agents.data.shared_rollout import collect_together
 from dyngen_agents.data.trajectories import Trajectories
-from dyngen_agents.distributed.processes import ALONE, Processes
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.lora import add_lora, load_lora
 from dyngen_agents.policy.reference import Reference
@@ -68,7 +68,7 @@ class Learner:
         algorithm_config: AlgorithmConfig,
         reward: CustomReward = None,
         checkpoint: Checkpoint | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ):
         self.config, self.algorithm_config, self.processes = config, algorithm_config, processes
         self.name = algorithm_name(algorithm_config)
@@ -80,13 +80,13 @@ class Learner:
                 "group_size times"
             )
         for name in ("episodes", "num_envs") if config.num_envs < config.episodes else ("episodes",):
-            if getattr(config, name) % processes.count:
+            if getattr(config, name) % processes.world_size:
                 raise ValueError(
-                    f"{name}={getattr(config, name)} cannot be split over {processes.count} processes: choose a "
-                    f"multiple of {processes.count} (it is the number of all processes together)"
+                    f"{name}={getattr(config, name)} cannot be split over {processes.world_size} processes: choose a "
+                    f"multiple of {processes.world_size} (it is the number of all processes together)"
                 )
         self.custom_reward = name_of(reward)
-        rows = min(config.num_envs, config.episodes) // processes.count
+        rows = min(config.num_envs, config.episodes) // processes.world_size
         self.env = make_env(config, rows, "train", reward)
         self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
         device, dtype = self.env.device, getattr(torch, config.dtype)
@@ -113,7 +113,7 @@ class Learner:
         if checkpoint is not None:
             self._restore(checkpoint)
         elif config.normalise_reward:
-            count = -(-EPISODES_TO_SCALE_BY // processes.count) * processes.count  # as many for each
+            count = -(-EPISODES_TO_SCALE_BY // processes.world_size) * processes.world_size  # as many for each
             self.reward_scale = standardising(self._play("scale", count).episode_returns)
 
     def play(self, on_token: Callable[[int], None] | None = None) -> Trajectories:

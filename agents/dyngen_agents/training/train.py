@@ -10,7 +10,7 @@ from typing import Any
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import Stopped, StopRequest
-from dyngen_agents.distributed.processes import launched
+from dyngen_agents.distributed.processes import from_launcher
 from dyngen_agents.evaluation.samples import write_samples
 from dyngen_agents.runs.checkpoint import Checkpoint, open_checkpoint
 from dyngen_agents.runs.config import (
@@ -66,7 +66,7 @@ def train(
         config = with_absolute_paths(config)
     else:
         config, algorithm, checkpoint = _resumed(config, algorithm)
-    processes = launched()
+    processes = from_launcher()
     learner = Learner(config, algorithm, reward, checkpoint, processes)
     run = checkpoint.folder if checkpoint else processes.once(lambda: new_run_folder(config.out, learner.name))
     if processes.first:
@@ -74,7 +74,7 @@ def train(
         log.info(
             "%s %s: %s learns in %s, update %d of %d%s",
             "resuming" if checkpoint else "run", run, learner.model, config.env, learner.iteration, config.updates,
-            f", by {processes.count} processes" if processes.count > 1 else "",
+            f", by {processes.world_size} processes" if processes.world_size > 1 else "",
         )  # fmt: skip
     with (
         stop or StopRequest() as stop,

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from dyngen_env.mdp.state import TokenState
-from dyngen_env.rewards.base import Reward, Surroundings, as_reward
-from dyngen_env.rewards.transforms.unfinished import worth_so_far
+from dyngen_env.rewards.base import Reward, RewardContext, as_reward
+from dyngen_env.rewards.transforms.unfinished import potential
 from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Transition
@@ -46,9 +46,9 @@ class Shaping(Wrapped):
     _tokenizer: Tokenizer | None = None
     _known: tuple[TokenState, torch.Tensor] | None = None  # the last s' and its Φ: mostly the next s
 
-    def bind(self, surroundings: Surroundings) -> Shaping:
-        bound = super().bind(surroundings)
-        bound.per_token, bound._tokenizer, bound._known = True, surroundings.tokenizer, None
+    def bind(self, context: RewardContext) -> Shaping:
+        bound = super().bind(context)
+        bound.per_token, bound._tokenizer, bound._known = True, context.tokenizer, None
         return bound
 
     def __call__(self, transition: Transition) -> torch.Tensor:
@@ -59,10 +59,10 @@ class Shaping(Wrapped):
     def _potential(self, state: TokenState, transition: Transition) -> torch.Tensor:
         """Φ (B,)."""
         if self._tokenizer is None:
-            raise ValueError("shaping is not bound to an env: call bind(surroundings) first")
+            raise ValueError("shaping is not bound to an env: call bind(context) first")
         if self._known is not None and self._known[0] is state:
             return self._known[1]
-        return worth_so_far(self.inner, state, transition.playing, self._tokenizer)
+        return potential(self.inner, state, transition.playing, self._tokenizer)
 
 
 class Dense(Wrapped):
@@ -75,9 +75,9 @@ class Dense(Wrapped):
         super().__init__(reward)
         self.per_token, self.shaping = True, Shaping(self.inner)
 
-    def bind(self, surroundings: Surroundings) -> Dense:
-        bound = super().bind(surroundings)
-        bound.per_token, bound.shaping = True, self.shaping.bind(surroundings)
+    def bind(self, context: RewardContext) -> Dense:
+        bound = super().bind(context)
+        bound.per_token, bound.shaping = True, self.shaping.bind(context)
         return bound
 
     def __call__(self, transition: Transition) -> torch.Tensor:

@@ -13,7 +13,7 @@ from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Example, Feedback, Transition
 
 
-def worth_so_far(reward: Reward, state: TokenState, playing: Sequence[Example], tokenizer: Tokenizer) -> torch.Tensor:
+def potential(reward: Reward, state: TokenState, playing: Sequence[Example], tokenizer: Tokenizer) -> torch.Tensor:
     """(B,) float64: what `reward` would pay if the turns of `state` ended as they are, and nobody answered.
 
     0 where the turn has no token yet, and where the episode is over. The turns are read anew at each call: that is a

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Self
 
-from dyngen_env.rewards.base import Reward, Surroundings, as_reward
+from dyngen_env.rewards.base import Reward, RewardContext, as_reward
 
 
 class Wrapped(Reward):
@@ -26,9 +26,9 @@ class Wrapped(Reward):
         self._take(as_reward(reward))
         refuse_delayed(self.inner, type(self).__name__.lower())
 
-    def bind(self, surroundings: Surroundings) -> Self:
+    def bind(self, context: RewardContext) -> Self:
         bound = copy.copy(self)
-        bound._take(self.inner.bind(surroundings))
+        bound._take(self.inner.bind(context))
         return bound
 
     def _take(self, inner: Reward) -> None:

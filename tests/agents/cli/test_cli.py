@@ -163,7 +163,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(options, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "dyngen_agents.cli.main",
+        "dyngen_agents.cli",
         "train",
         "ppo",
         *options,

@@ -11,7 +11,7 @@ import torch
 
 from dyngen_agents.data.shared_rollout import collect_together, repeated_examples
 from dyngen_agents.distributed.interrupt import Stopped
-from dyngen_agents.distributed.processes import ALONE, Processes, ProcessFailed
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes, ProcessFailed
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from tests.support.small import small_env, small_lm
@@ -53,7 +53,7 @@ def as_threads(count, function):
 
 
 def play(processes, rows, episodes, **options):
-    env = small_env(rows // processes.count)
+    env = small_env(rows // processes.world_size)
     policy = CausalLMPolicy(copy.deepcopy(LM), env.legal_tokens())
     return collect_together(
         env, lambda seed: Actor(policy, seed, processes=processes), episodes,
@@ -74,7 +74,7 @@ def play(processes, rows, episodes, **options):
     ],
 )
 def test_the_episodes_are_those_of_one_process(count, rows, episodes, group_size):
-    alone = play(ALONE, rows, episodes, group_size=group_size)
+    alone = play(SINGLE_PROCESS, rows, episodes, group_size=group_size)
     for ours in as_threads(count, lambda p: play(p, rows, episodes, group_size=group_size)):
         assert torch.equal(ours.tokens, alone.tokens)
         assert torch.equal(ours.completion_mask, alone.completion_mask)
@@ -89,13 +89,13 @@ def test_the_episodes_are_those_of_one_process(count, rows, episodes, group_size
 
 def test_an_uneven_share_of_a_row():
     """20 episodes in 12 rows: the first 8 rows play two."""
-    alone = play(ALONE, 12, 20)
+    alone = play(SINGLE_PROCESS, 12, 20)
     for ours in as_threads(2, lambda p: play(p, 12, 20)):
         assert torch.equal(ours.tokens, alone.tokens)
 
 
 def test_groups_play_the_same_example():
-    batch = play(ALONE, 8, 24, group_size=4)
+    batch = play(SINGLE_PROCESS, 8, 24, group_size=4)
     assert batch.groups.tolist() == [i // 4 for i in range(24)]
     for start in range(0, 24, 4):
         assert len(set(batch.prompts[start : start + 4])) == 1
@@ -157,6 +157,6 @@ def test_agreements():
 
 def test_alone_nothing_is_exchanged():
     gradient = small_lm().transformer.wte.weight
-    ALONE.add_gradients([gradient])
+    SINGLE_PROCESS.add_gradients([gradient])
     assert gradient.grad is None
-    assert ALONE.exchange(3) == [3] and ALONE.once(lambda: 4) == 4 and not ALONE.any(False)
+    assert SINGLE_PROCESS.exchange(3) == [3] and SINGLE_PROCESS.once(lambda: 4) == 4 and not SINGLE_PROCESS.any(False)

@@ -76,7 +76,7 @@ def test_the_command_under_torchrun(tiny_config, tmp_path, capsys):
         "--model", config.model, "--prompts", config.prompts, "--max-new-tokens", "6", "--num-envs", "4",
         "--episodes", "8", "--updates", "100000", "--save-every", "99999", "--eval-episodes", "0",
     ]  # fmt: skip
-    with two_processes("-m", "dyngen_agents.cli.main", "train", "ppo", *settings) as launcher:
+    with two_processes("-m", "dyngen_agents.cli", "train", "ppo", *settings) as launcher:
         until = time.monotonic() + 150
         while not (runs := list(tmp_path.glob("runs/*-ppo"))) or len(read_metrics(runs[0])) < 2:
             assert launcher.poll() is None, launcher.stderr.read()

@@ -24,7 +24,7 @@ OPTIONS = {
 }
 
 
-def batched(wrap=lambda env: env, **options):
+def map_in_batches(wrap=lambda env: env, **options):
     settings = {**SMALL, "autoreset_mode": "same_step", **options}
     return as_sb3_vec_env(wrap(gym.make_vec("dyngen/Generate-v0", num_envs=ROWS, **settings)))
 
@@ -72,7 +72,7 @@ def play_both(ours, theirs, actions, steps, atol=0.0) -> int:
 
 @pytest.mark.parametrize(("kind", "monitor"), [*((kind, False) for kind in OPTIONS), ("plain", True)])
 def test_it_is_dummy_vec_env_without_the_loop(kind, monitor):
-    ours, theirs = batched(**OPTIONS[kind]), one_by_one(**OPTIONS[kind])
+    ours, theirs = map_in_batches(**OPTIONS[kind]), one_by_one(**OPTIONS[kind])
     if monitor:
         ours, theirs = VecMonitor(ours), VecMonitor(theirs)
     assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
@@ -93,14 +93,14 @@ def test_under_the_wrappers_too():
     def wrap(env):
         return LMFeatures(TopKActions(env, lm, k=6), lm)
 
-    ours, theirs = batched(wrap), one_by_one(wrap)
+    ours, theirs = map_in_batches(wrap), one_by_one(wrap)
     # Cached decoding of one row and of several differs in the last bits.
     ends = play_both(ours, theirs, lambda rng: rng.integers(6, size=ROWS), 120, atol=1e-4)
     assert ends >= 100
 
 
 def test_episode_statistics_of_gymnasium_are_those_of_vec_monitor():
-    ours, theirs = batched(RecordEpisodeStatistics), VecMonitor(batched())
+    ours, theirs = map_in_batches(RecordEpisodeStatistics), VecMonitor(map_in_batches())
     for env in (ours, theirs):
         env.seed(0)
         env.reset()
@@ -117,7 +117,7 @@ def test_episode_statistics_of_gymnasium_are_those_of_vec_monitor():
 
 
 def test_truncations_are_told_apart():
-    env = batched(length_limit="truncate")
+    env = map_in_batches(length_limit="truncate")
     env.reset()
     for _ in range(SMALL["max_new_tokens"]):
         _, _, dones, infos = env.step(np.full(ROWS, 97))
@@ -126,7 +126,7 @@ def test_truncations_are_told_apart():
 
 
 def test_reset_options_choose_what_is_played():
-    ours, theirs = batched(), one_by_one()
+    ours, theirs = map_in_batches(), one_by_one()
     for options in (
         {"prompt": "yes"},
         [{"prompt": f"no {i}"} for i in range(ROWS)],
@@ -135,14 +135,14 @@ def test_reset_options_choose_what_is_played():
         for env in (ours, theirs):
             env.set_options(options)
         assert_same(ours.reset(), theirs.reset())
-    env = batched()
+    env = map_in_batches()
     env.set_options([{"prompt": "a"}] * (ROWS - 1) + [{}])
     with pytest.raises(ValueError, match="same names"):
         env.reset()
 
 
 def test_masks_images_and_attributes():
-    env = batched(render_mode="rgb_array")
+    env = map_in_batches(render_mode="rgb_array")
     env.reset()
     masks = env.env_method("action_masks")
     assert len(masks) == ROWS and masks[0].shape == (260,) and env.has_attr("action_masks")
@@ -159,7 +159,7 @@ def test_masks_images_and_attributes():
 
 
 def test_attributes_are_found_behind_vector_wrappers():
-    env = batched(wrap=lambda env: NormalizeReward(env))
+    env = map_in_batches(wrap=lambda env: NormalizeReward(env))
     assert env.env_method("action_masks")[0].shape == (260,)
     assert all(env.env_is_wrapped(NormalizeReward))
 
@@ -167,11 +167,11 @@ def test_attributes_are_found_behind_vector_wrappers():
 @pytest.mark.parametrize("mode", ["next_step", "disabled"])
 def test_another_autoreset_mode_is_refused(mode):
     with pytest.raises(ValueError, match='autoreset_mode="same_step"'):
-        batched(autoreset_mode=mode)
+        map_in_batches(autoreset_mode=mode)
 
 
 def test_tensors_and_single_envs_are_refused():
     with pytest.raises(ValueError, match='output="numpy"'):
-        batched(output="torch")
+        map_in_batches(output="torch")
     with pytest.raises(ValueError, match=r"gym\.make_vec"):
         as_sb3_vec_env(gym.make("dyngen/Generate-v0", **SMALL))
