@@ -28,7 +28,8 @@ run = train(config, PPOConfig(minibatch_size=32))  # the same call everywhere; o
 if processes.first:
     for update in read_metrics(run):
         print(
-            f"update {update['update']}: {processes.world_size} process(es), {update['tokens_per_second']:.0f} tokens/s, "
-            f"reward {update['reward']:+.4f}, gradient norm {update['grad_norm']:.4f}"
+            f"update {update['update']}: {processes.world_size} process(es), "
+            f"{update['tokens_per_second']:.0f} tokens/s, reward {update['reward']:+.4f}, "
+            f"gradient norm {update['grad_norm']:.4f}"
         )
 processes.leave()

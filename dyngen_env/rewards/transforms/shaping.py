@@ -1,4 +1,4 @@
-"""Potential-based shaping: advice at each token that leaves the best policy as it is.
+"""Potential-based reward shaping: adds F = γΦ(s') - Φ(s), which keeps the optimal policy. Φ is 0 at terminal states.
 
     r + F,  F(s, s') = γ Φ(s') - Φ(s)    (Ng, Harada and Russell 1999, "Policy invariance under reward transformations")
 
@@ -23,7 +23,7 @@ from dyngen_env.types import Transition
 class Shaping(Wrapped):
     """F alone, paid at each token; its sum over an episode, discounted by γ, is 0.
 
-    A truncated episode is over, too: what its last turn earned is paid there, so nothing is left to promise.
+    A truncated episode is over, too: what its last turn earned is paid there, so Φ is 0.
 
     Args:
         potential: a reward that reads turns. One that reads the user's answer (`rating`) promises nothing before it.

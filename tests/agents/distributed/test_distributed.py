@@ -107,7 +107,7 @@ def test_numbers_that_cannot_be_split(tiny_config, monkeypatch, option):
     from dyngen_agents.training import train
 
     config = tiny_config(num_envs=6, episodes=12) if option == "num-envs" else tiny_config(episodes=9)
-    monkeypatch.setattr(train, "launched", lambda: Processes(0, 4))
+    monkeypatch.setattr(train, "from_launcher", lambda: Processes(0, 4))
     with pytest.raises(
         ValueError, match=f"{option.replace('-', '_')}=. cannot be split over 4 processes: choose a multiple"
     ):
