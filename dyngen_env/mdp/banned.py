@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dyngen_env.mdp.automaton import Automaton
 from dyngen_env.mdp.state import ILLEGAL, TokenState
 from dyngen_env.text.tokenizer import Tokenizer
 
@@ -58,14 +59,15 @@ class BannedWords:
     def __init__(self, words: Sequence[str], tokenizer: Tokenizer, device: torch.device | str = "cpu"):
         self.words = tuple(words)
         patterns = sorted({form for word in words for form in _spellings(word)})
-        automaton = _Automaton(patterns)
-        states, vocabulary = len(automaton.table), len(tokenizer)
+        automaton = Automaton(patterns, _WORD)
+        states, vocabulary = len(automaton), len(tokenizer)
         if states * vocabulary > LARGEST:
             raise ValueError(
                 f"banned words with {sum(map(len, patterns))} bytes in all and {vocabulary} tokens make tables of "
                 f"{states} x {vocabulary}: at most {LARGEST // vocabulary} states are possible, so ban fewer words"
             )
-        following, completing = _over_tokens(automaton, tokenizer.token_bytes)
+        # Patterns have ASCII letters in lower case, as have tokens here: `bytes.lower` changes no others.
+        following, completing = automaton.over_tokens([piece.lower() for piece in tokenizer.token_bytes])
         # One more column: a place without a token, which is a border as control tokens are.
         following = np.concatenate([following, np.zeros((states, 1), np.int32)], axis=1)
         self._following = torch.from_numpy(following).to(device)  # (S, V + 1) int32
@@ -105,70 +107,6 @@ class BannedWords:
 
     def _after(self, state: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
         return self._following.take(state * self._following.shape[1] + column).long()
-
-
-class _Automaton:
-    """Finds words in bytes (Aho and Corasick 1975), those that begin with a word byte only after a border.
-
-    State 0 is the start and follows a border, state 1 follows a byte of some word; the others are beginnings of words.
-    `whole` (S,): a word has just ended, if a border follows. `anyhow` (S,): one has ended, whatever follows.
-    """
-
-    def __init__(self, patterns: Sequence[bytes]):
-        goto: list[dict[int, int]] = [{}, {}]
-        ends = {}
-        for text in patterns:
-            node = 0
-            for byte in text:
-                if byte not in goto[node]:
-                    goto.append({})
-                    goto[node][byte] = len(goto) - 1
-                node = goto[node][byte]
-            ends[node] = bool(_WORD[text[-1]])
-        self.whole, self.anyhow = np.zeros(len(goto), bool), np.zeros(len(goto), bool)
-        for node, needs_border in ends.items():
-            (self.whole if needs_border else self.anyhow)[node] = True
-        self.table = np.tile(_WORD.astype(np.int32), (len(goto), 1))  # (S, 256)
-        for byte, child in goto[0].items():
-            self.table[0, byte] = child
-            if not _WORD[byte]:
-                self.table[1, byte] = child
-        queue = list(goto[0].values())
-        fail = {child: int(_WORD[byte]) for byte, child in goto[0].items()}
-        for node in queue:  # breadth first: a node's failure state is complete before the node
-            shorter = fail[node]
-            self.table[node] = self.table[shorter]
-            self.whole[node] |= self.whole[shorter]
-            self.anyhow[node] |= self.anyhow[shorter]
-            for byte, child in goto[node].items():
-                fail[child] = int(self.table[shorter, byte])
-                self.table[node, byte] = child
-                queue.append(child)
-
-
-def _over_tokens(automaton: _Automaton, pieces: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """(S, V) int32, the state after each token, and (S, V) bool, whether a word ends inside it or at its end."""
-    order = np.argsort([-len(piece) for piece in pieces], kind="stable")
-    lowered = [pieces[i].lower() for i in order]  # of bytes: ASCII letters only
-    columns = [
-        np.frombuffer(bytes([piece[k] for piece in lowered if len(piece) > k]), np.uint8)
-        for k in range(len(lowered[0]) if lowered else 0)
-    ]
-    following = np.zeros((len(automaton.table), len(pieces)), np.int32)  # tokens without bytes lead to the start
-    completing = np.zeros(following.shape, bool)
-    for first in range(len(automaton.table)):
-        state = np.full(len(pieces), first, np.int32)
-        pending, hit = np.zeros(len(pieces), bool), np.zeros(len(pieces), bool)
-        for column in columns:
-            n = len(column)
-            hit[:n] |= pending[:n] & ~_WORD[column]
-            state[:n] = automaton.table[state[:n], column]
-            hit[:n] |= automaton.anyhow[state[:n]]
-            pending[:n] = automaton.whole[state[:n]]
-        spelt = len(columns[0]) if columns else 0
-        following[first, order[:spelt]] = state[:spelt]
-        completing[first, order] = hit | pending
-    return following, completing
 
 
 def _spellings(word: str) -> set[bytes]:

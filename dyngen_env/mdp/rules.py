@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from dyngen_env.mdp.automaton import stop_automaton
+from dyngen_env.mdp.automaton import Automaton
 from dyngen_env.mdp.dynamics import Rules
 from dyngen_env.mdp.state import ILLEGAL, LIVE, STOP
 from dyngen_env.text.tokenizer import Tokenizer
@@ -25,13 +25,13 @@ def token_rules(
     if not isinstance(strings, Iterable) or not all(isinstance(s, str) and s for s in strings):
         raise ValueError(f"stop strings must be non-empty text, got {stop!r}")
     encoded = tuple(s.encode("utf-8", "replace") for s in strings)
-    next_state, hit = stop_automaton(tokenizer.token_bytes, encoded)
+    next_state, hit = Automaton(encoded).over_tokens(tokenizer.token_bytes)
     outcome = np.where(hit, STOP, LIVE)
     outcome[:, ~legal_tokens(tokenizer)] = ILLEGAL
     outcome[:, sorted(tokenizer.end_ids)] = STOP
     return Rules(
         outcome=torch.from_numpy(outcome).to(device),
-        stop_next=torch.from_numpy(next_state).to(device),
+        stop_next=torch.from_numpy(next_state).to(device, torch.int64),
         max_new_tokens=max_new_tokens,
     ), encoded
 

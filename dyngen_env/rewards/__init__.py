@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dyngen_env.expressions import Grammar
 from dyngen_env.rewards.base import IllegalToken, Reward, RewardContext, TextReward, as_reward, pay_turns
-from dyngen_env.rewards.expression import parse_reward
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
 from dyngen_env.rewards.human_rating import HumanRating
@@ -50,6 +50,8 @@ WRAPPERS: dict[str, Callable[..., Reward]] = {
     "shaped": shaped,
 }
 
+_EXPRESSIONS = Grammar("reward", REWARDS, WRAPPERS, arithmetic=True)
+
 
 def make_reward(reward: Any) -> Reward:
     """A reward from an expression in a string, a Reward, a function of text, or a number.
@@ -58,7 +60,7 @@ def make_reward(reward: Any) -> Reward:
         ValueError: the expression cannot be read; the message names the known rewards.
         TypeError: something else.
     """
-    return parse_reward(reward, REWARDS, WRAPPERS) if isinstance(reward, str) else as_reward(reward)
+    return as_reward(_EXPRESSIONS.parse(reward) if isinstance(reward, str) else reward)
 
 
 __all__ = [

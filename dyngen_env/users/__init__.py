@@ -1,9 +1,10 @@
 """Who answers the agent: users reply to its turns with words and ratings."""
 
 from collections.abc import Callable
+from typing import cast
 
+from dyngen_env.expressions import Grammar
 from dyngen_env.users.console import ConsoleUser
-from dyngen_env.users.expression import parse_user
 from dyngen_env.users.lm import LMUser
 from dyngen_env.users.muted import MutedUser
 from dyngen_env.users.replay import ReplayUser
@@ -14,12 +15,15 @@ from dyngen_env.users.user import Silent, User
 USERS: dict[str, Callable[..., User]] = {
     "console": ConsoleUser,
     "lm": LMUser,
-    "muted": MutedUser,
     "replay": ReplayUser,
     "scripted": ScriptedUser,
     "silent": Silent,
     "simulated": SimulatedUser,
 }
+
+WRAPPERS: dict[str, Callable[..., User]] = {"muted": MutedUser}
+
+_EXPRESSIONS = Grammar("user", USERS, WRAPPERS)
 
 
 def make_user(user: str | User | None) -> User:
@@ -31,7 +35,7 @@ def make_user(user: str | User | None) -> User:
     if user is None:
         return Silent()
     if isinstance(user, str):
-        return parse_user(user, USERS)
+        return cast(User, _EXPRESSIONS.parse(user))
     missing = [name for name in ("answers", "begin", "reply") if not hasattr(user, name)]
     if missing:
         raise ValueError(f"user={user!r} has no {', '.join(missing)}: expected a name or an object like users.User")
@@ -40,6 +44,7 @@ def make_user(user: str | User | None) -> User:
 
 __all__ = [
     "USERS",
+    "WRAPPERS",
     "ConsoleUser",
     "LMUser",
     "MutedUser",

@@ -38,7 +38,7 @@ def model_folder(tmp_path, window=64, vocabulary=40):
         ({"context_overflow": "drop"}, "context_overflow='drop': expected one of"),
         ({"prompt_overflow": "cut"}, "prompt_overflow='cut': expected one of"),
         ({"split": "test"}, "unknown split 'test': expected one of train, tune, eval"),
-        ({"user": "bob"}, "unknown user 'bob': expected one of console, lm"),
+        ({"user": "bob"}, "unknown user 'bob' in 'bob': expected one of console, lm"),
         ({"user": 5}, "user=5 has no answers, begin, reply"),
         ({"device": "tpu9"}, "device='tpu9'"),
         ({"device": "cuda"}, "device='cuda'.*not available"),

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
-from dyngen_env.mdp.automaton import stop_automaton
 from dyngen_env.text.huggingface import HFTokenizer, adapted
 from dyngen_env.text.tokenizer import ByteTokenizer, decode
 from tests.support.envs import CHAT, FORGETFUL_CHAT, REWRITING_CHAT, byte_level, sentence_piece
@@ -183,26 +182,6 @@ def test_end_tokens_are_eos_and_the_known_ends_of_turns():
 def test_lone_surrogates_are_no_reason_to_fail():
     for tokenizer in TOKENIZERS.values():
         assert decode(tokenizer, tokenizer.encode("a\ud800b")) == "a?b"
-
-
-@given(seed=st.integers(0, 2**32), stops=st.lists(st.text("abé漢", min_size=1, max_size=4), max_size=4))
-def test_stop_strings_are_found_exactly_when_they_appear(seed, stops):
-    """Pieces cut characters in the middle; the oracle searches the bytes written so far."""
-    rng = np.random.default_rng(seed)
-    source = "abé漢aab漢é".encode()
-    cuts = [sorted(rng.integers(0, len(source) + 1, size=2)) for _ in range(12)]
-    pieces = [source[a:b] for a, b in cuts]
-    needles = [stop.encode() for stop in stops]
-    next_state, hit = stop_automaton(pieces, needles)
-    assert next_state.shape == hit.shape == (1 + len({n[:i] for n in needles for i in range(1, len(n) + 1)}), 12)
-    state, written = 0, b""
-    for token in rng.integers(12, size=30):
-        written += pieces[token]
-        found = any(needle in written for needle in needles)
-        assert hit[state, token] == found
-        state = next_state[state, token]
-        if found:
-            state, written = 0, b""
 
 
 def test_ids_without_a_token_are_no_text():

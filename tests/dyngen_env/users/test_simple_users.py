@@ -119,10 +119,13 @@ def test_users_by_name():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("bob", "unknown user 'bob': expected one of console, lm, muted"),
-        ("muted(bob)", "unknown user 'bob'"),
+        ("bob", "unknown user 'bob' in 'bob': expected one of console, lm, replay.*around one muted"),
+        ("muted(bob)", "unknown user 'bob' in"),
+        ("muted(simulated + 1)", r"cannot read 'simulated \+ 1'"),
+        ("simulated(silent)", "arguments of simulated must be literals"),
+        ("2", "cannot read '2'; expected a name or a call of one"),
         ("simulated(", "is not an expression"),
-        ("simulated(wants=1+1)", "is neither a literal nor a user"),
+        ("simulated(wants=1+1)", r"arguments of simulated must be literals, which '1 \+ 1' is not"),
         ("simulated.begin", "cannot read"),
         ("simulated + simulated", "cannot read"),
         ("simulated(moods=2)", "wrong arguments for simulated"),
