@@ -11,6 +11,7 @@ import torch
 
 from dyngen_env.assets.reviews import film_prompts
 from dyngen_env.lm.engine.heads import hidden_states
+from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.huggingface import adapted
 
@@ -83,7 +84,8 @@ def _named(name: str, device: str) -> Encoder:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise ImportError(f"encoder={name!r} needs a package: pip install sentence-transformers") from error
-    return SentenceTransformer(name, device=device)
+    with exclusive():
+        return SentenceTransformer(name, device=device)
 
 
 def cosines(encoder: Encoder, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:

