@@ -60,9 +60,9 @@ class Dialogue:
 class Transition:
     """One step of B rows, as rewards see it: s, a, s' and what was said.
 
-    `rows` lists the rows whose turn just ended; `completions`, `examples` and `feedback` are aligned with it
-    (`completions` decodes on first access, so rewards that read no text cost no text). The completed turn of row
-    `rows[i]` is `spoken.tokens[rows[i], before.turn_start[rows[i]]:spoken.length[rows[i]]]`.
+    `rows` lists the R rows whose turn just ended; `completions`, `examples`, `feedback` and `dialogues` are aligned
+    with it (`completions` decodes on first access, so rewards that read no text cost no text). The completed turn of
+    row `rows[i]` is `spoken.tokens[rows[i], before.turn_start[rows[i]]:spoken.length[rows[i]]]`.
     """
 
     before: TokenState
@@ -74,7 +74,9 @@ class Transition:
     completions: Sequence[str] = ()
     examples: Sequence[Example] = ()
     feedback: Sequence[Feedback] = ()
+    dialogues: Sequence[Dialogue | None] = ()  # with this turn and its feedback; None where no user answers
     playing: Sequence[Example] = ()  # (B,) what each row plays, whether its turn ended or not
+    talks: Sequence[Dialogue | None] = ()  # (B,) each row's dialogue before this step
 
     @property
     def live(self) -> torch.Tensor:

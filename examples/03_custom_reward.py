@@ -2,8 +2,8 @@
 
     python examples/03_custom_reward.py --steps 200
 
-A reward is a function f(text) or f(text, prompt), an expression such as "sentiment - 0.5*repetition", or a sum of
-both. `info["reward_terms"]` says at each end what every part paid.
+A reward is a function of text, f(text) or f(text, prompt, reference), an expression such as
+"sentiment - 0.5*repetition", or a sum of both. `info["reward_terms"]` says at each end what every part paid.
 """
 
 import argparse

@@ -277,8 +277,9 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         )
         examples = self._examples[turns].tolist()
         transition = Transition(
-            before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback, self.examples
-        )
+            before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback, dialogues,
+            playing=self.examples, talks=self.dialogues,
+        )  # fmt: skip
         rewards, paid, owed = self._pay(transition)
         terminated, truncated, ended = self._ends(after, turns)
         infos: dict[str, Any] = {}

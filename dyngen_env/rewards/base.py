@@ -5,7 +5,6 @@ reward = Sentiment() + 0.1 * Fluency("reviews-lm") - 0.5 * Repetition()
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -15,8 +14,9 @@ from typing import Any
 import torch
 
 from dyngen_env.mdp.state import ILLEGAL
+from dyngen_env.rewards.arguments import arguments_of, turn_values
 from dyngen_env.text.tokenizer import Tokenizer
-from dyngen_env.types import Transition
+from dyngen_env.types import Dialogue, Example, Transition
 
 
 @dataclass(frozen=True)
@@ -123,26 +123,33 @@ class Constant(Reward):
 
 
 class TextReward(Reward):
-    """A score of the completed turn's text, paid at its end: `f(text)`, `f(text, prompt)` or `f(text, example)`.
+    """A function that scores the agent's turn, called when the turn has ended: `f(text) -> float`.
 
-    What the second argument is called decides what it is given.
+    It gets its arguments by name, as many as it asks for: `text`, what the agent wrote in the turn; `prompt`, what the
+    episode was begun with; `reference`, the answer that came with the prompt, or None; `example`, both together
+    and other facts (`Example`); `dialogue`, all turns with the user's answers (`Dialogue`), None where no user answers.
+    `rewards.arguments.arguments_of` says what happens to other names.
+
+    Args:
+        name: of the term in `info["reward_terms"]`; None is the function's own.
 
     Raises:
-        ValueError: at the first call, if `f` does not return a finite number.
+        TypeError: the function requires an argument of another name.
+        ValueError: when it is called, if it does not return a finite number.
     """
 
     def __init__(self, function: Callable[..., float], name: str | None = None):
         self.function = function
         # Without leading underscores: infos call their masks `_name`.
         self.name = name or getattr(function, "__name__", type(function).__name__).strip("<>").lstrip("_") or "reward"
-        self._second = _second_argument(function)
+        self._arguments = arguments_of(function)
 
     def __call__(self, transition: Transition) -> torch.Tensor:
-        return pay_turns(transition, [self._score(t, e) for t, e in _said(transition)])
+        turns = zip(transition.completions, transition.examples, transition.dialogues, strict=True)
+        return pay_turns(transition, [self._score(*turn) for turn in turns])
 
-    def _score(self, text: str, example: Any) -> float:
-        extra = {None: (), "example": (example,)}.get(self._second, (example.prompt,))
-        value = self.function(text, *extra)
+    def _score(self, text: str, example: Example, dialogue: Dialogue | None) -> float:
+        value = self._arguments.call(self.function, turn_values(text, example, dialogue))
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -165,13 +172,15 @@ class IllegalToken(Reward):
 
 
 def as_reward(value: Any) -> Reward:
-    """A reward from a reward, a number, or a plain function of text.
+    """A reward from a reward, a number, or a function of text as `TextReward` takes it.
 
     Raises:
-        TypeError: none of these.
+        TypeError: none of these, or a function that requires something else.
     """
     if isinstance(value, Reward):
         return value
+    if isinstance(value, type) and issubclass(value, Reward):
+        raise TypeError(f"a reward is an object: write {value.__name__}(...), not the class {value.__name__}")
     if isinstance(value, Real) and not isinstance(value, bool):
         return Constant(float(value))
     if callable(value):
@@ -215,20 +224,3 @@ def term_names(terms: Sequence[tuple[float, Reward]]) -> list[str]:
         candidates = (part.name if n == 1 else f"{part.name}_{n}" for n in count(1))
         names.append(next(name for name in candidates if name not in names))
     return names
-
-
-def _said(transition: Transition):
-    return zip(transition.completions, transition.examples, strict=True)
-
-
-def _second_argument(function: Callable[..., float]) -> str | None:
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return None  # builtins without a signature take the text alone
-    positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-    ]
-    if len(positional) > 2 or not parameters:
-        raise TypeError(f"reward {function!r} must be a function of (text), (text, prompt) or (text, example)")
-    return positional[1].name if len(positional) == 2 else None

@@ -62,7 +62,7 @@ class Shaping(Wrapped):
             raise ValueError("shaping is not bound to an env: call bind(context) first")
         if self._known is not None and self._known[0] is state:
             return self._known[1]
-        return potential(self.inner, state, transition.playing, self._tokenizer)
+        return potential(self.inner, state, transition, self._tokenizer)
 
 
 class Dense(Wrapped):
