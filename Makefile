@@ -1,6 +1,6 @@
 # make train: set up and train the default run.   make test: set up and run the tests.
 # make test-trl, make test-rllib: try these two, in environments of their own (.venv-trl, .venv-rllib).
-# Others: setup, smollm2, bench-trl, check, clean.   PYTHON chooses the interpreter (3.11 to 3.13) of a new .venv.
+# Others: setup, smollm2, bench-trl, check, clean.   PYTHON chooses the interpreter (3.11 or newer) of a new .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -43,7 +43,7 @@ smollm2:
 # beside FOLDER, PACKAGE, what of the constraints does not hold there
 define beside
 	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
-	printf '%s\n' "$(CURDIR)" "$(CURDIR)/$$(echo $(VENV)/lib/python3.*/site-packages)" > $$(echo $(1)/lib/python3.*/site-packages)/ours.pth
+	printf '%s\n' "$(CURDIR)" "$(CURDIR)/agents" "$(CURDIR)/$$(echo $(VENV)/lib/python3.*/site-packages)" > $$(echo $(1)/lib/python3.*/site-packages)/ours.pth
 	grep -v '^$(3)==' $(CONSTRAINTS) | $(1)/bin/pip install -c /dev/stdin $(2)
 	touch $@
 endef
@@ -51,21 +51,21 @@ TRL := .venv-trl/.installed
 RLLIB := .venv-rllib/.installed
 
 $(TRL): $(CONSTRAINTS)
-	$(call beside,.venv-trl,trl==1.10.0,-)
+	$(call beside,.venv-trl,trl,-)
 
 # RLlib pins an older Gymnasium, which hides ours there: the second run of tests is under that one.
 $(RLLIB): $(CONSTRAINTS)
-	$(call beside,.venv-rllib,'ray[rllib]==2.60.0',gymnasium)
+	$(call beside,.venv-rllib,'ray[rllib]',gymnasium)
 
 bench-trl: setup $(TRL)
 	TRL_EXPERIMENTAL_SILENCE=1 .venv-trl/bin/python -m benchmarks.train_step
 
 test-trl: setup $(TRL)
-	.venv-trl/bin/python -m pytest tests/agents/test_trl.py tests/test_examples.py -k trl
+	.venv-trl/bin/python -m pytest tests/agents/trl tests/test_examples.py -k trl
 
 test-rllib: setup $(RLLIB)
-	.venv-rllib/bin/python -m pytest tests/test_rllib.py tests/test_examples.py -k rllib
-	.venv-rllib/bin/python -m pytest tests/test_env.py tests/test_vector_env.py tests/test_autoreset.py tests/test_registration.py
+	.venv-rllib/bin/python -m pytest tests/tools/test_rllib.py tests/test_examples.py -k rllib
+	.venv-rllib/bin/python -m pytest tests/dyngen_env/envs tests/dyngen_env/test_registration.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,6 +1,6 @@
 """TRL's GRPOTrainer teaches a language model to write reviews that sound good. About two minutes.
 
-    pip install 'trl>=1.10,<1.11'
+    pip install 'trl>=1.10,<2'
     python examples/09_trl_grpo.py --steps 40
 
 The env plays the trainer's model itself, with a key-value cache and without vLLM, and pays it; TRL learns from the very

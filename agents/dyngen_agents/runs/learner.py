@@ -222,7 +222,7 @@ def check_custom_reward(record: dict[str, Any], given: str | None) -> None:
 def versions() -> dict[str, str]:
     """Of what the numbers of a run depend on."""
     found = {"python": platform.python_version()}
-    for package in ("dyngen", "torch", "transformers", "gymnasium", "numpy"):
+    for package in ("dyngen-env", "torch", "transformers", "gymnasium", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # run from a source tree that is not installed

@@ -18,8 +18,7 @@ try:
     from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 except ImportError as error:
     raise ImportError(
-        "MaskableLMActorCriticPolicy needs sb3-contrib: pip install 'sb3-contrib>=2.9,<2.10' (of the same minor "
-        "version as stable-baselines3)"
+        "MaskableLMActorCriticPolicy needs sb3-contrib: pip install 'dyngen-env[sb3]' (or pip install sb3-contrib)"
     ) from error
 
 LARGE_VOCABULARY = 8192

@@ -1,6 +1,6 @@
 """Our environments in TRL's GRPOTrainer: `EnvRollout` plays them token by token, `TextEnvironment` by tool calls.
 
-Neither needs vLLM. TRL itself is imported by whoever makes the trainer: `pip install 'trl>=1.10,<1.11'`.
+Neither needs vLLM. TRL itself is imported by whoever makes the trainer: `pip install 'trl>=1.10,<2'`.
 """
 
 from dyngen_agents.trl.environment import TextEnvironment

@@ -25,7 +25,7 @@ def prompt_dataset(env: Any, count: int, *, seed: int = 0, chat: bool = False) -
     try:
         from datasets import Dataset
     except ImportError as error:
-        raise ImportError("prompt_dataset needs TRL and its datasets: pip install 'trl>=1.10,<1.11'") from error
+        raise ImportError("prompt_dataset needs TRL and its datasets: pip install 'trl>=1.10,<2'") from error
     batch: TextGenVectorEnv = getattr(env.unwrapped, "batch", env.unwrapped)
     texts = [example.prompt for example in draw_examples(batch, count, seed)]
     if not chat:

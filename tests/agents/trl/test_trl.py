@@ -241,7 +241,7 @@ def test_envs_that_cannot_talk_are_refused():
 
 @pytest.fixture
 def trl():
-    return pytest.importorskip("trl", reason="needs TRL: make test-trl, or pip install 'trl>=1.10,<1.11'")
+    return pytest.importorskip("trl", reason="needs TRL: make test-trl, or pip install 'trl>=1.10,<2'")
 
 
 def config(trl, folder, **options):
