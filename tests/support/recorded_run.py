@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes, from_launcher
 from dyngen_agents.runs.config import TrainConfig
-from dyngen_agents.runs.learner import AlgorithmConfig, Learner
+from dyngen_agents.runs.learner import Learner
 
 # 10 episodes in 4 rows: an uneven share. Minibatches of 9 and 1: in the second a process has nothing to do.
 PPO = PPOConfig(epochs=1, minibatch_size=9, max_tokens=64, kl_target=0.1, kl_horizon=50, kl_coef=0.2, ent_coef=0.01)

@@ -22,7 +22,7 @@ from dyngen_agents.policy.reference import Reference
 
 @dataclass(frozen=True)
 class REINFORCEConfig:
-    """Hyper-parameters of REINFORCE."""
+    """Train by REINFORCE, the plain policy gradient with a baseline."""
 
     learning_rate: float = 1e-3
     """After warm-up; annealed to zero. For reviews-lm with 2.7 M parameters."""

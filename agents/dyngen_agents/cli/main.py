@@ -5,9 +5,9 @@ from __future__ import annotations
 import json as json_format
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Union
 
 import gymnasium as gym
 import torch
@@ -18,8 +18,8 @@ from rich.logging import RichHandler
 from rich.text import Text
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from dyngen_agents.algorithms.ppo import PPOConfig
-from dyngen_agents.algorithms.reinforce import REINFORCEConfig
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.registry import ALGORITHMS, DEFAULT
 from dyngen_agents.cli.tables import evaluation_table, samples_table
 from dyngen_agents.distributed.interrupt import StopRequest
 from dyngen_agents.distributed.processes import ProcessFailed, from_launcher
@@ -33,7 +33,6 @@ from dyngen_agents.reward_bench.terminal import outcome_table
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.folder import find_run
-from dyngen_agents.runs.learner import AlgorithmConfig
 from dyngen_agents.training.progress import console
 from dyngen_agents.training.train import train
 from dyngen_env.lm.decoding import generate
@@ -46,7 +45,9 @@ WRONG_INPUT, FAILED = 2, 1  # exit codes; a signal's is 128 + its number
 
 
 @dataclass(frozen=True)
-class _TrainAny:
+class TrainBy:
+    """The options of every `dyngen train <algorithm>`; a subclass has the algorithm's own as `algorithm`."""
+
     training: TrainConfig = field(default_factory=TrainConfig)
     eval_episodes: int = 256
     """Episodes of the evaluation at the end, on prompts that were not trained on; 0 leaves it out."""
@@ -56,27 +57,24 @@ class _TrainAny:
     """Show where an error came from."""
 
 
-@dataclass(frozen=True)
-class TrainPPO(_TrainAny):
-    """Train by proximal policy optimization. With no option at all: the default run, a few minutes on two CPU cores."""
+def _train_by(name: str, config: type[AlgorithmConfig]) -> Any:
+    """The options of `dyngen train <name>`, whose help is the docstring of the algorithm's configuration."""
+    own = ("algorithm", config, field(default_factory=config))
+    kind = make_dataclass(f"TrainBy{name.upper()}", [own], bases=(TrainBy,), frozen=True)
+    kind.__doc__ = config.__doc__
+    return kind
 
-    algorithm: PPOConfig = field(default_factory=PPOConfig)
 
-
-@dataclass(frozen=True)
-class TrainREINFORCE(_TrainAny):
-    """Train by REINFORCE, the plain policy gradient with a baseline."""
-
-    algorithm: REINFORCEConfig = field(default_factory=REINFORCEConfig)
+TRAIN_BY = {name: _train_by(name, kind.Config) for name, kind in ALGORITHMS.items()}
+AnyTrainBy: Any = Union[tuple(Annotated[kind, subcommand(name)] for name, kind in TRAIN_BY.items())]  # noqa: UP007
 
 
 @dataclass(frozen=True)
 class Train:
     """Train a language model in an environment, or go on with a run (--resume)."""
 
-    by: Annotated[TrainPPO, subcommand("ppo")] | Annotated[TrainREINFORCE, subcommand("reinforce")] = field(
-        default_factory=TrainPPO
-    )
+    by: AnyTrainBy = field(default_factory=TRAIN_BY[DEFAULT])  # type: ignore[valid-type]
+    """The algorithm."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _generate(options)
             case Bench():
                 return _bench(options)
-            case TrainPPO() | TrainREINFORCE():
-                return _train(options, options.algorithm)
+            case TrainBy():
+                return _train(options, options.algorithm)  # type: ignore[attr-defined]
         raise AssertionError(options)
     except KeyboardInterrupt:
         console.print("aborted; what was saved before is whole", style="bold red")
@@ -211,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, options.traceback, FAILED)
 
 
-def _train(options: _TrainAny, algorithm: AlgorithmConfig) -> int:
+def _train(options: TrainBy, algorithm: AlgorithmConfig) -> int:
     stop, processes = StopRequest(), from_launcher()
     if not processes.first:
         logging.getLogger("dyngen_agents").setLevel(logging.ERROR)  # the first process speaks for all

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dyngen_agents.algorithms.ppo import PPO
+from dyngen_agents.algorithms.registry import ALGORITHMS
 from dyngen_agents.algorithms.reinforce import REINFORCE
 from dyngen_agents.data.batching import map_in_batches
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards
@@ -28,7 +29,7 @@ from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.config import TrainConfig, config_from, train_config_from
 from dyngen_agents.runs.environment import draw_examples, make_env
 from dyngen_agents.runs.folder import find_run
-from dyngen_agents.runs.learner import ALGORITHMS, CustomReward, check_custom_reward, name_of
+from dyngen_agents.runs.learner import CustomReward, check_custom_reward, name_of
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.types import Example
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dyngen_agents.algorithms.ppo import PPO, PPOConfig
-from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.registry import ALGORITHMS, algorithm_name
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
 from dyngen_agents.data.shared_rollout import collect_together
 from dyngen_agents.data.trajectories import Trajectories
@@ -34,19 +34,9 @@ from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.rewards import Reward
 from dyngen_env.scoring.diversity import distinct_n
 
-ALGORITHMS: dict[str, type[PPO] | type[REINFORCE]] = {"ppo": PPO, "reinforce": REINFORCE}
-AlgorithmConfig = PPOConfig | REINFORCEConfig
 CustomReward = Reward | Callable[..., float] | None
 
 EPISODES_TO_SCALE_BY = 256  # Ziegler et al. 2019
-
-
-def algorithm_name(config: AlgorithmConfig) -> str:
-    """The name of the algorithm that a configuration is for."""
-    for name, kind in ALGORITHMS.items():
-        if type(config) is kind.Config:
-            return name
-    raise ValueError(f"no algorithm has a {type(config).__name__}: expected that of {', '.join(ALGORITHMS)}")
 
 
 class Learner:

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dyngen_agents.algorithms.ppo import PPOConfig
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.registry import ALGORITHMS, algorithm_name, default_config
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import Stopped, StopRequest
 from dyngen_agents.distributed.processes import from_launcher
@@ -22,7 +23,7 @@ from dyngen_agents.runs.config import (
     with_absolute_paths,
 )
 from dyngen_agents.runs.folder import find_run, mark_latest, new_run_folder
-from dyngen_agents.runs.learner import ALGORITHMS, AlgorithmConfig, CustomReward, Learner, algorithm_name
+from dyngen_agents.runs.learner import CustomReward, Learner
 from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import MetricsLog, Unlogged, read_metrics
 from dyngen_agents.training.progress import TrainingProgress, training_progress
@@ -49,7 +50,8 @@ def train(
     the same arguments, and only the first of them writes.
 
     Args:
-        config: the run. algorithm: hyper-parameters; their type chooses the algorithm, None is PPO's defaults.
+        config: the run. algorithm: hyper-parameters; their type chooses the algorithm; None is PPO with its
+            defaults.
         reward: a `Reward` or a function f(text) -> float from Python, instead of `config.reward`.
         stop: tells why a run ended early; by default the function makes its own.
         progress: is told how the run goes; by default that is shown on standard error.
@@ -60,7 +62,7 @@ def train(
         OSError: a checkpoint could not be written; the one before it is whole.
         ProcessFailed: another process of the run has failed; the last checkpoint is whole.
     """
-    algorithm = PPOConfig() if algorithm is None else algorithm
+    algorithm = default_config() if algorithm is None else algorithm
     checkpoint: Checkpoint | None = None
     if config.resume is None:
         config = with_absolute_paths(config)

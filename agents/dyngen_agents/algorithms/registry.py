@@ -1,0 +1,26 @@
+"""The algorithms by name: one line each. The first is what `train` uses when nothing is said."""
+
+from __future__ import annotations
+
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.ppo import PPO
+from dyngen_agents.algorithms.reinforce import REINFORCE
+
+ALGORITHMS: dict[str, type[PPO] | type[REINFORCE]] = {
+    "ppo": PPO,
+    "reinforce": REINFORCE,
+}
+DEFAULT = next(iter(ALGORITHMS))
+
+
+def algorithm_name(config: AlgorithmConfig) -> str:
+    """The name of the algorithm that a configuration is for. Raises ValueError if it is for none."""
+    for name, kind in ALGORITHMS.items():
+        if type(config) is kind.Config:
+            return name
+    raise ValueError(f"no algorithm has a {type(config).__name__}: expected that of {', '.join(ALGORITHMS)}")
+
+
+def default_config() -> AlgorithmConfig:
+    """The configuration of the default algorithm, with its defaults."""
+    return ALGORITHMS[DEFAULT].Config()
