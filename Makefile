@@ -1,13 +1,17 @@
 # make train: set up and train the default run.   make test: set up and run the tests.
 # make test-trl, make test-rllib: try these two, in environments of their own (.venv-trl, .venv-rllib).
 # Others: setup, smollm2, bench-trl, check, clean.   PYTHON chooses the interpreter (3.11 or newer) of a new .venv.
+# TORCH_INDEX is the package index to take PyTorch from: that of its CPU builds, say, which PyTorch's own
+# installation page names. Empty, pip's own indexes are asked.
 
 PYTHON ?= python3
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CONSTRAINTS := .ci/constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell grep '^torch==' $(CONSTRAINTS))
 
 .PHONY: train test check setup smollm2 bench-trl test-trl test-rllib clean
 
@@ -25,11 +29,24 @@ check: setup
 
 setup: $(STAMP)
 
+# Without a GPU, the CPU build of PyTorch is tried first: on Linux the plain one brings 5.8 GB of CUDA.
+define install-torch
+	if [ -n "$(TORCH_INDEX)" ]; then \
+	  $(PIP) install -c $(CONSTRAINTS) --index-url "$(TORCH_INDEX)" torch; \
+	elif nvidia-smi > /dev/null 2>&1 || ! $(PIP) install -c $(CONSTRAINTS) '$(TORCH)+cpu' 2> /dev/null; then \
+	  if [ "$$(uname)" = Linux ] && ! nvidia-smi > /dev/null 2>&1; then \
+	    echo "no GPU, and no CPU build of $(TORCH) in pip's indexes: this takes the CUDA build, 5.8 GB on disk."; \
+	    echo "make TORCH_INDEX=<the index of PyTorch's CPU builds> takes one of 0.7 GB instead."; \
+	  fi; \
+	  $(PIP) install -c $(CONSTRAINTS) torch; \
+	fi
+endef
+
 # torch goes first and alone, so that nothing else can choose its build. The stamp comes last:
 # an interrupted installation starts again.
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -c $(CONSTRAINTS) torch
+	$(install-torch)
 	$(PIP) install -c $(CONSTRAINTS) -e '.[test]'
 	$(MAKE) smollm2
 	touch $@

@@ -17,6 +17,7 @@ from dyngen_agents.reward_bench.scores import Scores, score
 from dyngen_agents.runs.checkpoint import has_checkpoint, open_checkpoint
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.learner import Learner
+from dyngen_agents.training.progress import NoProgress
 from dyngen_agents.training.train import train
 
 log = logging.getLogger(__name__)
@@ -87,23 +88,11 @@ def _train(config: TrainConfig, plan: Plan, folder: Path, stop: StopRequest, tic
     train(config, plan.algorithm, stop=stop, progress=_Ticks(tick))
 
 
-class _Ticks:
+class _Ticks(NoProgress):
     """The progress of a run, told as one tick an update."""
 
     def __init__(self, tick: Callable[[], None]):
         self._tick = tick
-
-    def __enter__(self) -> _Ticks:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def phase(self, name: str) -> None:
-        pass
-
-    def tokens(self, count: int) -> None:
-        pass
 
     def update(self, metrics: dict[str, Any], seconds_left: float) -> None:
         self._tick()

@@ -55,6 +55,8 @@ class TrainConfig:
     """Of everything that is drawn. A second run with the same seed, device and versions repeats the first."""
     device: str | None = None
     """Where models run, such as "cuda". None is the CPU, or the run's own device when it is resumed."""
+    threads: int | None = None
+    """CPU threads. None is OMP_NUM_THREADS where that is set, else what a trial at the start finds to be fastest."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights. bfloat16 halves the memory; small learning rates are then lost to rounding."""
     lora_rank: int = 0
@@ -63,6 +65,8 @@ class TrainConfig:
     """The run's folder. None makes runs/<time>-<algorithm>; the newest run in runs/ is also runs/latest."""
     save_every: int = 10
     """Updates between checkpoints: what a power cut can cost."""
+    track: Literal["wandb", "trackio"] | None = None
+    """Send settings and metrics to this experiment tracker, too. Its package is installed separately."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """The distribution that completions are drawn from, in training and evaluation: its temperature."""
     normalise_reward: bool = False
@@ -70,7 +74,7 @@ class TrainConfig:
     missing_eos_penalty: float = 0.0
     """Taken from the return of episodes that do not end by a token of their own choice (Huang et al. 2023)."""
     resume: str | None = None
-    """Continue this run, a folder or "latest". Its settings hold; max_minutes, save_every, device may be given anew."""
+    """Continue this run, a folder or "latest". Its settings hold, but for limits of time, device, threads, tracker."""
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "episodes", "updates", "save_every"):
@@ -84,6 +88,8 @@ class TrainConfig:
         for name in ("seed", "lora_rank"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads is {self.threads}, expected at least 1, or None for a trial")
         if self.max_minutes is not None and self.max_minutes <= 0:
             raise ValueError(f"max_minutes is {self.max_minutes}, expected more than 0, or None for no limit")
 
@@ -120,7 +126,7 @@ def config_from(kind: type[Config], values: dict[str, Any]) -> Config:
 
 def settings_of_resumed(given: TrainConfig, saved: TrainConfig) -> TrainConfig:
     """The saved settings with what may be given anew; ValueError if `given` asks for more (see `kept`)."""
-    free = ("resume", "max_minutes", "save_every", "device")
+    free = ("resume", "max_minutes", "save_every", "device", "threads", "track")
     kept(replace(given, **{name: getattr(saved, name) for name in free}), saved)
     return replace(
         saved,
@@ -128,6 +134,8 @@ def settings_of_resumed(given: TrainConfig, saved: TrainConfig) -> TrainConfig:
         max_minutes=given.max_minutes,
         save_every=saved.save_every if given.save_every == TrainConfig.save_every else given.save_every,
         device=given.device or saved.device,
+        threads=given.threads or saved.threads,
+        track=given.track or saved.track,
     )
 
 

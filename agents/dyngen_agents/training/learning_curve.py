@@ -17,11 +17,14 @@ PANELS = (
     ("entropy", "entropy, nats per token", "#009E73"),
 )
 INK, FAINT = "#333333", "#dddddd"
+LEAST_UPDATES = 8  # below them a running mean is a flat line: the values themselves are joined
 LEAST_SPAN = 0.1  # of an ordinate, so that noise about a constant does not look like news
 
 
 def draw_learning_curve(path: Path, metrics: Sequence[dict[str, Any]], title: str) -> None:
     """Write a PNG of 1350 x 420 pixels: each update's value as a dot, their running mean as a line.
+
+    With fewer than eight updates the line joins the values themselves.
 
     Args:
         metrics: records of `metrics.jsonl`, at least one.
@@ -31,10 +34,10 @@ def draw_learning_curve(path: Path, metrics: Sequence[dict[str, Any]], title: st
     figure.suptitle(title, fontsize=13, color=INK, x=0.01, ha="left")
     for axes, (name, label, colour) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         values = np.array([record[name] for record in metrics])
-        mean = running_mean(values)
+        line = values if len(values) < LEAST_UPDATES else running_mean(values)
         axes.plot(updates, values, "o", color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
-        axes.plot(updates, mean, color=colour, linewidth=2)
-        axes.set_title(f"{label}: {mean[-1]:.2f}", fontsize=11, color=colour, loc="left")
+        axes.plot(updates, line, color=colour, linewidth=2)
+        axes.set_title(f"{label}: {line[-1]:.2f}", fontsize=11, color=colour, loc="left")
         axes.set_xlabel("update", color=INK)
         axes.set_xlim(0, max(2, 1.02 * updates[-1]))
         axes.set_ylim(*_limits(values, floor=0.0 if name == "kl_per_token" else None))

@@ -1,4 +1,4 @@
-"""A run's numbers on disk: `metrics.jsonl`, one object an update, and the same for TensorBoard."""
+"""A run's numbers on disk: `metrics.jsonl`, one object an update. The same goes to TensorBoard and to trackers."""
 
 from __future__ import annotations
 
@@ -6,45 +6,88 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from torch.utils.tensorboard import SummaryWriter
+from dyngen_agents.runs.folder import RUNS
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 
 
+class Board(Protocol):
+    """Something that shows the numbers of a run."""
+
+    def write(self, update: int, numbers: dict[str, float]) -> None:
+        """One update: numbers by name."""
+
+    def flush(self) -> None:
+        """Have everything where it belongs."""
+
+    def close(self) -> None:
+        """There will be no more."""
+
+
 class MetricsLog:
-    """Appends to the logs in a run's folder, which first go back to the update that the run goes on from.
+    """Appends to the logs of a run, which first go back to the update that the run goes on from.
 
     Args:
         run: the folder. update: updates that the run has finished; what was logged after them is dropped.
+        boards: get the same numbers, beside TensorBoard; closed with the log.
     """
 
-    def __init__(self, run: Path, update: int):
+    def __init__(self, run: Path, update: int, *boards: Board):
         path = run / METRICS
         if path.exists():
             _cut_after(path, update)
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run / TENSORBOARD), purge_step=update + 1 if update else None)
+        self._boards = (_TensorBoard(tensorboard_folder(run), update), *boards)
 
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        self._board.close()
+        for board in self._boards:
+            board.close()
 
     def write(self, metrics: dict[str, Any]) -> None:
         """Log one update. `metrics["update"]` numbers it; values are numbers or, once nested, more of them by name."""
         self._file.write(json.dumps(metrics, allow_nan=False) + "\n")
         self._file.flush()
-        for name, value in _flat(metrics):
-            self._board.add_scalar(name, value, metrics["update"])
+        for board in self._boards:
+            board.write(metrics["update"], dict(_flat(metrics)))
 
     def sync(self) -> None:
         """Have everything on the disk: a checkpoint that follows is never ahead of its metrics."""
         os.fsync(self._file.fileno())
-        self._board.flush()
+        for board in self._boards:
+            board.flush()
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path, update: int):
+        from torch.utils.tensorboard import SummaryWriter  # costs seconds
+
+        self._writer = SummaryWriter(str(folder), purge_step=update + 1 if update else None)
+
+    def write(self, update: int, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, update)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def tensorboard_folder(run: Path) -> Path:
+    """Where TensorBoard finds a run: runs/tensorboard/<name> for one in runs/, else tensorboard/ in its own folder.
+
+    Inside a run in runs/ it would stand twice in `tensorboard --logdir runs`, which also follows the link runs/latest.
+    """
+    own = run / TENSORBOARD
+    in_runs = run.absolute().parent == RUNS.absolute()
+    return run.parent / TENSORBOARD / run.name if in_runs and not own.exists() else own
 
 
 class Unlogged:

@@ -1,8 +1,7 @@
-"""How a run shows that it lives: a bar on a terminal, a line now and then elsewhere."""
+"""How a run shows that it lives: a bar on a terminal; elsewhere, in a notebook or a log file, a line now and then."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -10,8 +9,6 @@ from typing import Any, Protocol
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
-
-log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -26,6 +23,9 @@ class TrainingProgress(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
+    def say(self, message: str) -> None:
+        """Something about the run that a person should know."""
+
     def phase(self, name: str) -> None:
         """The run begins something: "playing", "learning", ..."""
 
@@ -37,19 +37,22 @@ class TrainingProgress(Protocol):
 
 
 def training_progress(done: int, total: int, shown: bool = True) -> TrainingProgress:
-    """The progress of `total` updates, `done` of which are there already."""
+    """The progress of `total` updates, `done` of which are there already, on standard error."""
     if not shown:
-        return Unseen()
-    return TerminalBar(done, total) if console.is_terminal else LogLines(total)
+        return NoProgress()
+    return TerminalBar(done, total) if console.is_terminal else PlainLines(done, total)
 
 
-class Unseen:
+class NoProgress:
     """Shows nothing."""
 
-    def __enter__(self) -> Unseen:
+    def __enter__(self) -> NoProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, message: str) -> None:
         pass
 
     def phase(self, name: str) -> None:
@@ -67,7 +70,7 @@ class TerminalBar:
 
     def __init__(self, done: int, total: int):
         self._bar = _TwoLines(
-            SpinnerColumn(),
+            SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
             TextColumn("{task.description:<22}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -84,6 +87,9 @@ class TerminalBar:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def say(self, message: str) -> None:
+        _print(message)
 
     def phase(self, name: str) -> None:
         self._phase, self._tokens = name, 0
@@ -108,17 +114,40 @@ class _TwoLines(Progress):
         yield Text("  " + self.numbers, no_wrap=True, overflow="ellipsis")
 
 
-class LogLines(Unseen):
-    """The same numbers as log messages: the first and the last update, and one every 15 seconds."""
+class PlainLines(NoProgress):
+    """The same numbers as lines: the first and the last update, and what goes on every 15 seconds between them."""
 
-    def __init__(self, total: int):
-        self._total, self._last = total, 0.0
+    def __init__(self, done: int, total: int):
+        self._begun, self._done, self._total = done, done, total
+        self._phase, self._tokens, self._last = "", 0, time.monotonic()
+
+    def say(self, message: str) -> None:
+        _print(message)
+
+    def phase(self, name: str) -> None:
+        self._phase, self._tokens = name, 0
+
+    def tokens(self, count: int) -> None:
+        self._tokens += count
+        if self._is_time():
+            self._line(f"update {self._done + 1}/{self._total}  {self._phase}  {self._tokens:,} tokens")
 
     def update(self, metrics: dict[str, Any], seconds_left: float) -> None:
-        now = time.monotonic()
-        if now - self._last > SECONDS_BETWEEN_LINES or metrics["update"] == self._total:
-            self._last = now
-            log.info("update %d/%d  %s  %s", metrics["update"], self._total, summary(metrics), time_left(seconds_left))
+        is_first, self._done = self._done == self._begun, metrics["update"]
+        if is_first or self._is_time() or self._done == self._total:
+            self._line(f"update {self._done}/{self._total}  {summary(metrics)}  {time_left(seconds_left)}")
+
+    def _is_time(self) -> bool:
+        return time.monotonic() - self._last > SECONDS_BETWEEN_LINES
+
+    def _line(self, text: str) -> None:
+        self._last = time.monotonic()
+        _print(text)
+
+
+def _print(text: str) -> None:
+    """One line, however long it is."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(metrics: dict[str, Any]) -> str:

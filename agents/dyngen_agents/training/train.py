@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from dyngen_agents.runs.learner import CustomReward, Learner
 from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import MetricsLog, Unlogged, read_metrics
 from dyngen_agents.training.progress import TrainingProgress, training_progress
+from dyngen_agents.training.threads import cpu_threads
+from dyngen_agents.training.tracking import Tracker, check_tracker
 
 __all__ = ["TrainConfig", "train"]
 
@@ -54,7 +57,7 @@ def train(
             defaults.
         reward: a `Reward` or a function f(text) -> float from Python, instead of `config.reward`.
         stop: tells why a run ended early; by default the function makes its own.
-        progress: is told how the run goes; by default that is shown on standard error.
+        progress: is told how the run goes; by default that is shown on standard error. `NoProgress()` shows nothing.
 
     Raises:
         ValueError, FileNotFoundError: settings that cannot work; nothing has been written.
@@ -68,27 +71,29 @@ def train(
         config = with_absolute_paths(config)
     else:
         config, algorithm, checkpoint = _resumed(config, algorithm)
+    check_tracker(config.track)
     processes = from_launcher()
     learner = Learner(config, algorithm, reward, checkpoint, processes)
     run = checkpoint.folder if checkpoint else processes.once(lambda: new_run_folder(config.out, learner.name))
     if processes.first:
         mark_latest(run)
-        log.info(
-            "%s %s: %s learns in %s, update %d of %d%s",
-            "resuming" if checkpoint else "run", run, learner.model, config.env, learner.iteration, config.updates,
-            f", by {processes.world_size} processes" if processes.world_size > 1 else "",
-        )  # fmt: skip
     with (
         stop or StopRequest() as stop,
-        MetricsLog(run, learner.iteration) if processes.first else Unlogged() as metrics_log,
+        _metrics_log(run, learner) if processes.first else Unlogged() as metrics_log,
         progress or training_progress(learner.iteration, config.updates, shown=processes.first) as progress,
     ):
+        shared = f", shared by {processes.world_size} processes" if processes.world_size > 1 else ""
+        progress.say(
+            f"{'resuming' if checkpoint else 'run'} {run}: {learner.model} learns in {config.env}, "
+            f"update {learner.iteration} of {config.updates}{shared}"
+        )
         if checkpoint is None and processes.first:
             learner.save(run)  # a full disk shows at once, and a run can be resumed from its first minute on
-        _Loop(learner, run, stop, metrics_log, progress).run()
-        if processes.first:
-            progress.phase("sampling")
-            write_samples(run, learner.config, learner.policy, learner.reference, reward)
+        with cpu_threads(config.threads, learner.policy, progress.say):
+            _Loop(learner, run, stop, metrics_log, progress).run()
+            if processes.first:
+                progress.phase("sampling")
+                write_samples(run, learner.config, learner.policy, learner.reference, reward)
     return run
 
 
@@ -174,6 +179,14 @@ class _Loop:
         self.progress.tokens(count)
         if self.stop.signal is not None:
             raise Stopped
+
+
+def _metrics_log(run: Path, learner: Learner) -> MetricsLog:
+    """The log of a run, and of its experiment tracker if it has one."""
+    if learner.config.track is None:
+        return MetricsLog(run, learner.iteration)
+    settings = {"algorithm": learner.name, **asdict(learner.config), **asdict(learner.algorithm_config)}
+    return MetricsLog(run, learner.iteration, Tracker(learner.config.track, run, settings))
 
 
 def _resumed(config: TrainConfig, algorithm: AlgorithmConfig) -> tuple[TrainConfig, AlgorithmConfig, Checkpoint]:

@@ -4,12 +4,15 @@ import io
 import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.axes import Axes
 from rich.console import Console
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
@@ -20,7 +23,8 @@ from dyngen_agents.evaluation.samples import samples_table
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.folder import find_run
 from dyngen_agents.training import progress
-from dyngen_agents.training.metrics_log import read_metrics
+from dyngen_agents.training.learning_curve import draw_learning_curve
+from dyngen_agents.training.metrics_log import read_metrics, tensorboard_folder
 from dyngen_agents.training.train import TrainConfig, train
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.rewards import TextReward
@@ -64,7 +68,7 @@ def test_what_a_run_leaves(tiny_config, tmp_path):
     assert metrics[0]["kl_per_token"] == pytest.approx(0, abs=1e-5)  # nothing has been learned before
     assert (run / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert len((run / "samples.md").read_text().splitlines()) == 2 + 6
-    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    board = EventAccumulator(str(tensorboard_folder(run))).Reload()
     assert [event.step for event in board.Scalars("reward_terms/sentiment")] == [1, 2, 3]
     record = open_checkpoint(run).record
     assert (record["iteration"], record["algorithm"], record["train"]["updates"]) == (3, "ppo", 3)
@@ -98,6 +102,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
     records = [open_checkpoint(folder).record for folder in (run, whole)]
     assert records[0]["kl_control"] == records[1]["kl_control"]
     assert records[0]["reward_scale"] == records[1]["reward_scale"] != {"gain": 1.0, "bias": 0.0}
+
+
+def test_tensorboard_shows_each_run_once(tiny_config, tmp_path):
+    """It follows links, and runs/latest is one."""
+    runs = [train(tiny_config(updates=1)) for _ in range(2)]
+    train(tiny_config(updates=1, out="elsewhere"))
+    shown = [Path(folder).name for folder in GetLogdirSubdirectories(str(tmp_path / "runs"))]
+    assert sorted(shown) == [run.name for run in runs]
+    assert list(GetLogdirSubdirectories("elsewhere")) == ["elsewhere/tensorboard"]
+
+
+def test_a_run_with_events_of_its_own_goes_on_with_them(tiny_config):
+    """As versions before 0.2 left them."""
+    run = train(tiny_config(max_minutes=1e-9))
+    tensorboard_folder(run).rename(run / "tensorboard")
+    train(TrainConfig(resume=str(run)))
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("reward")] == [1, 2, 3]
 
 
 def test_equal_seeds_give_equal_runs(tiny_config):
@@ -261,6 +283,43 @@ def test_a_bar_on_a_terminal_of_80_columns(tiny_config, monkeypatch):
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.file.getvalue())
     assert re.search(r"━+ +3/3 0:00 left", shown)
     assert re.search(r"reward [+-]\d\.\d+  KL/token -?\d\.\d+  entropy \d\.\d+  [\d,]+ tokens/s", shown)
+
+
+def test_lines_where_there_is_no_terminal(tiny_config, monkeypatch, capsys):
+    """A notebook, a log file, Slurm: train() itself tells on standard error how it goes."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    run = train(tiny_config())
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    lines = streams.err.splitlines()
+    assert re.fullmatch(rf"run {run}: .*tiny-model.* learns in dyngen/Sentiment-v0, update 0 of 3", lines[0])
+    assert any(re.fullmatch(r"update 1/3  playing  \d+ tokens", line) for line in lines)
+    updates = [line for line in lines if "reward" in line]
+    assert [line.split()[1] for line in updates] == ["1/3", "2/3", "3/3"]
+    assert re.search(r"reward [+-]\d\.\d+  KL/token -?\d\.\d+  entropy \d\.\d+  [\d,]+ tokens/s  0:00 left", lines[-1])
+
+
+def test_few_lines_where_nobody_watches(tiny_config, capsys):
+    train(tiny_config())
+    said = [line.split("  ")[0] for line in capsys.readouterr().err.splitlines()[1:]]
+    assert said == ["update 1/3", "update 3/3"]
+
+
+def test_no_lines_on_request(tiny_config, capsys):
+    train(tiny_config(), progress=progress.NoProgress())
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("count, lines", [(3, [0.0, 1.0, 0.0]), (9, [0.4] * 9)])
+def test_a_short_curve_is_not_smoothed(count, lines, tmp_path, monkeypatch):
+    """Rewards 0, 1, 0, ...: three are joined as they are; of nine the mean over each one's neighbours is drawn."""
+    drawn = []
+    plot = Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, *a, **k: drawn.append(y) or plot(self, x, y, *a, **k))
+    metrics = [{"update": i + 1, "reward": float(i % 2), "kl_per_token": 0.0, "entropy": 1.0} for i in range(count)]
+    draw_learning_curve(tmp_path / "curve.png", metrics, "title")
+    assert len(drawn) == 6  # a line of dots and one of the running mean in each panel
+    assert list(drawn[1]) == pytest.approx(lines, abs=0.1)
 
 
 def test_a_samples_table_survives_any_text():
