@@ -37,7 +37,7 @@ def against_generate(batch: int, repeats: int, device: str) -> Row:
     """Policy, sampling, log-prob, value, env step and reward, against `generate` alone."""
     plain = setting.model(device=device)  # an instance of its own: our engine fuses the activations of its model
     env = setting.env(batch, device=device)
-    policy = CausalLMPolicy(setting.model(device=device), env.legal_tokens())
+    policy = CausalLMPolicy(setting.model(device=device), env.token_distribution())
     prompt = env.reset(seed=0)[0][:, : setting.PROMPT]
 
     def ours() -> float:
@@ -65,7 +65,7 @@ def smollm2_against_generate(batch: int, new: int, repeats: int, device: str) ->
     lm = load_model("smollm2", device=device, dtype=dtype)
     settings = dict(tokenizer=None, model="smollm2", prompts=["The film begins with a long and very quiet"] * 2)
     env = setting.env(batch, new, device=device, max_context_tokens=new + 16, **settings)
-    policy = CausalLMPolicy(lm, env.legal_tokens())
+    policy = CausalLMPolicy(lm, env.token_distribution())
     tokens, _ = env.reset(seed=0)
     prompt = tokens[:, : int((tokens[0] >= 0).sum())]
 
@@ -81,7 +81,7 @@ def smollm2_against_generate(batch: int, new: int, repeats: int, device: str) ->
 def env_share(batch: int, repeats: int, device: str) -> Row:
     """The part of a rollout's time that is spent inside the env (steps, resets, rewards)."""
     env = setting.env(batch, device=device)
-    policy = CausalLMPolicy(setting.model(device=device), env.legal_tokens())
+    policy = CausalLMPolicy(setting.model(device=device), env.token_distribution())
     inside = 0.0
 
     def watched(method):
@@ -110,7 +110,7 @@ def plain_calls(batch: int, new: int, repeats: int, device: str) -> Row:
     """A loop that passes nothing but observations to the policy, against the same loop without a cache."""
     lm = setting.model(device=device)
     env = setting.env(batch, new, device=device, reward=lambda text: 0.0)
-    policy = CausalLMPolicy(lm, env.legal_tokens())
+    policy = CausalLMPolicy(lm, env.token_distribution())
     rows = torch.arange(batch, device=device)
 
     def loop(choose) -> float:
@@ -140,7 +140,7 @@ def step_time(batch: int, repeats: int, device: str) -> Row:
 
     def of(new: int):
         env = setting.env(batch, new, device=device)
-        policy = CausalLMPolicy(setting.model(device=device), env.legal_tokens())
+        policy = CausalLMPolicy(setting.model(device=device), env.token_distribution())
         per_second = rate(lambda: float(collect(env, Actor(policy, 1), batch, seed=0).completion_lengths.sum()), device)
         return lambda: 1e6 / per_second()
 
@@ -163,7 +163,7 @@ from benchmarks import setting
 torch.set_num_threads(2)
 lm = setting.model(50_000)
 env = setting.env(64, 256, 50_000)
-policy = CausalLMPolicy(lm, env.legal_tokens())
+policy = CausalLMPolicy(lm, env.token_distribution())
 env.reset(seed=0)
 policy.act(torch.zeros(1, 2, dtype=torch.long), torch.tensor([2]), torch.zeros(1))  # what torch itself allocates
 policy.engine.invalidate()

@@ -41,7 +41,7 @@ def rollout(batch: int, new: int, repeats: int, device: str) -> Row:
     """Completion tokens per second of a full rollout, and of `generate` alone."""
     plain = setting.model(device=device)
     env = setting.env(batch, new, device=device)
-    policy = CausalLMPolicy(setting.model(device=device), env.legal_tokens())
+    policy = CausalLMPolicy(setting.model(device=device), env.token_distribution())
     prompt = torch.zeros(batch, setting.PROMPT, dtype=torch.int64, device=device)
 
     def ours() -> float:

@@ -35,7 +35,7 @@ def ppo_iteration(repeats: int, device: str) -> Row:
     the policy's trunk and scores the text's sentiment.
     """
     env = setting.env(BATCH, device=device)
-    policy = CausalLMPolicy(setting.model(device=device), env.legal_tokens())
+    policy = CausalLMPolicy(setting.model(device=device), env.token_distribution())
     reference = Reference(setting.model(device=device).requires_grad_(False), policy)
     learner = PPO(policy, reference, PPOConfig(epochs=EPOCHS, minibatch_size=BATCH))
 
@@ -97,7 +97,7 @@ def _numbers_tokenizer() -> PreTrainedTokenizerFast:
 def update_alone(repeats: int, device: str) -> Row:
     """The update with rows sorted by length into pieces, against the same update as one padded batch."""
     env = setting.env(BATCH, device=device)
-    policy = CausalLMPolicy(setting.model(device=device), env.legal_tokens())
+    policy = CausalLMPolicy(setting.model(device=device), env.token_distribution())
     reference = Reference(setting.model(device=device).requires_grad_(False), policy)
     batch = collect(env, PPO(policy, reference).actor(1), BATCH, seed=0)
     # Completions of every length from 1 to 48, as a policy that ends its texts has them.

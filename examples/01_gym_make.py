@@ -11,9 +11,9 @@ import gymnasium as gym
 import torch
 
 import dyngen_env  # noqa: F401  registers the ids
+from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.loading.models import load_model
-from dyngen_env.lm.logprobs import warp_logits
 from dyngen_env.lm.sampling import sample
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -24,13 +24,14 @@ env = gym.make("dyngen/Sentiment-v0")
 print("observation:", env.observation_space, "\naction:     ", env.action_space)
 
 engine = Engine(load_model("reviews-lm"))  # cached: a step runs one token through the model
-legal = torch.from_numpy(env.unwrapped.action_masks())
+distribution = env.unwrapped.token_distribution(SamplingConfig(temperature=0.8))  # of the tokens that are legal here
 generator = torch.Generator().manual_seed(0)
 
 observation, info = env.reset(seed=0)
 for _ in range(steps):
     tokens = torch.from_numpy(observation)[None]  # (1, L), -1 where empty
-    logits = warp_logits(engine.next_logits(tokens, (tokens >= 0).sum(1)), legal, temperature=0.8)
+    lengths = (tokens >= 0).sum(1)
+    logits = distribution.logits(engine.next_logits(tokens, lengths), tokens, lengths)
     token, _ = sample(logits, torch.rand(1, generator=generator))
     observation, reward, terminated, truncated, info = env.step(int(token))
     if terminated or truncated:

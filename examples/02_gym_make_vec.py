@@ -21,7 +21,7 @@ parser.add_argument("--steps", type=int, default=100, help="steps of the batch")
 steps = parser.parse_args().steps
 
 envs = gym.make_vec("dyngen/Sentiment-v0", num_envs=64, output="torch", autoreset_mode="same_step")
-policy = CausalLMPolicy(load_model("reviews-lm", fresh=True), envs.unwrapped.legal_tokens())
+policy = CausalLMPolicy(load_model("reviews-lm", fresh=True), envs.unwrapped.token_distribution())
 actor = Actor(policy, seed=0)
 
 tokens, _ = envs.reset(seed=0)

@@ -15,6 +15,7 @@ from dyngen_env.envs.infos import info_of_row
 from dyngen_env.envs.rendering import RENDER_MODES
 from dyngen_env.envs.strict_keywords import strict_keywords
 from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from dyngen_env.rewards import Reward
 from dyngen_env.tasks import Task
 from dyngen_env.text.tokenizer import Tokenizer
@@ -113,6 +114,10 @@ class TextGenEnv(gym.Env):
     def action_masks(self) -> np.ndarray:
         """(V,) bool: the legal tokens (the name that sb3-contrib's MaskablePPO looks for)."""
         return self.batch.action_masks().reshape(-1, len(self.tokenizer))[0]
+
+    def token_distribution(self, sampling: SamplingConfig | None = None) -> TokenDistribution:
+        """See `TextGenVectorEnv.token_distribution`."""
+        return self.batch.token_distribution(sampling)
 
     def fork(self, reseed: int | None = None) -> TextGenEnv:
         """A copy of this env that will do what this one does, given the same actions; see TextGenVectorEnv.fork."""

@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dyngen_env import mdp
-from dyngen_env.envs.arguments import autoreset, one_of, positive, usable_device
+from dyngen_env.arguments import autoreset, one_of, positive, usable_device
 from dyngen_env.envs.conversation import Conversation
 from dyngen_env.envs.episode_source import Drawn, ExampleSource, PromptLimit
 from dyngen_env.envs.infos import Ends, LazySequence, array_infos, tensor_infos
@@ -25,6 +25,7 @@ from dyngen_env.envs.rendering import RENDER_MODES, Renderer
 from dyngen_env.envs.seeding import EpisodeSeeds
 from dyngen_env.envs.strict_keywords import strict_keywords
 from dyngen_env.envs.tokenizer_choice import choose_tokenizer
+from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from dyngen_env.mdp.banned import BannedWords, read_words
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.rules import token_rules
@@ -216,6 +217,14 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
     def legal_tokens(self) -> torch.Tensor:
         """(V,) bool on the env's device: the tokens that are legal but for `banned` words."""
         return self._rules.outcome[0] != ILLEGAL
+
+    def token_distribution(self, sampling: SamplingConfig | None = None) -> TokenDistribution:
+        """The distribution of an agent that keeps to what may be written here: legal tokens, no banned words.
+
+        Args:
+            sampling: how boldly it draws among them; None: as the model says.
+        """
+        return TokenDistribution(self.legal_tokens(), self.banned, sampling or SamplingConfig())
 
     # ---------------------------------------------------------------- reset and step
 

@@ -6,6 +6,7 @@ tokens cannot write the word, whichever way it is cut into tokens.
 
 from __future__ import annotations
 
+import copy
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from dyngen_env.mdp.automaton import Automaton
+from dyngen_env.mdp.rules import legal_tokens
 from dyngen_env.mdp.state import ILLEGAL, TokenState
 from dyngen_env.text.tokenizer import Tokenizer
 
@@ -53,7 +55,7 @@ class BannedWords:
         tokenizer: V tokens.
 
     Raises:
-        ValueError: too many words for tables over all tokens.
+        ValueError: too many words for tables over all tokens, or there is a text after which they leave no legal token.
     """
 
     def __init__(self, words: Sequence[str], tokenizer: Tokenizer, device: torch.device | str = "cpu"):
@@ -68,6 +70,11 @@ class BannedWords:
             )
         # Patterns have ASCII letters in lower case, as have tokens here: `bytes.lower` changes no others.
         following, completing = automaton.over_tokens([piece.lower() for piece in tokenizer.token_bytes])
+        if completing[:, legal_tokens(tokenizer)].all(1).any():
+            raise ValueError(
+                f"banned={self.words!r} leaves no legal token after some texts: ban fewer words, or use a tokenizer "
+                "with a token that ends the text"
+            )
         # One more column: a place without a token, which is a border as control tokens are.
         following = np.concatenate([following, np.zeros((states, 1), np.int32)], axis=1)
         self._following = torch.from_numpy(following).to(device)  # (S, V + 1) int32
@@ -95,6 +102,17 @@ class BannedWords:
     def allowed(self, state: torch.Tensor) -> torch.Tensor:
         """(..., V) bool: the tokens that complete no banned word in states (...)."""
         return self._allowed[state]
+
+    def fewest_allowed(self, legal: torch.Tensor) -> int:
+        """How many of the `legal` tokens (V,) bool complete no banned word, in the state where they are fewest."""
+        counts = [(part & legal).sum(1).min() for part in self._allowed.split(1024)]
+        return int(torch.stack(counts).min())
+
+    def to(self, device: torch.device | str) -> BannedWords:
+        """The same automaton with its tables on a device."""
+        twin = copy.copy(self)
+        twin._following, twin._allowed = self._following.to(device), self._allowed.to(device)
+        return twin
 
     def refuse(self, before: TokenState, actions: torch.Tensor, spoken: TokenState) -> TokenState:
         """`spoken`, where the live rows of `before` whose action (B,) completes a banned word finish with ILLEGAL."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from dyngen_env.lm.distribution import PLAIN
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.lm.logprobs import completion_logprobs
 from dyngen_env.rewards.base import Reward, RewardContext, pay_turns
@@ -14,6 +15,7 @@ from dyngen_env.types import Transition
 class Fluency(Reward):
     """Mean log-prob of the turn's completion given everything before it, in nats per token (at most 0).
 
+    The judge's own softmax over all its tokens, whatever is legal or banned in the env and however the agent samples.
     The ids that the agent chose are scored as they are, under the env's model or another one with the same vocabulary.
     Under a model with another vocabulary the text is encoded again; then the figure is nats per byte of the
     completion and the term is called `fluency_per_byte`.
@@ -57,7 +59,7 @@ class Fluency(Reward):
         tokens = transition.spoken.tokens[rows, : int(end.max())]
         column = torch.arange(tokens.shape[1], device=self._device)
         chosen = (column >= start.unsqueeze(1)) & (column < end.unsqueeze(1))
-        logprobs = completion_logprobs(judge, tokens, chosen)
+        logprobs = completion_logprobs(judge, tokens, chosen, PLAIN)
         return pay_turns(transition, (logprobs.double().sum(1) / chosen.sum(1)).tolist())
 
     def _per_byte(self, transition: Transition, judge, tokenizer: HFTokenizer) -> torch.Tensor:
@@ -70,7 +72,7 @@ class Fluency(Reward):
             tokens = torch.tensor([whole], device=self._device)
             # Tokens can join across the border: the completion's share is the difference of two whole texts.
             scores = [
-                float(completion_logprobs(judge, t, torch.arange(t.shape[1], device=t.device)[None] > 0).sum())
+                float(completion_logprobs(judge, t, torch.arange(t.shape[1], device=t.device)[None] > 0, PLAIN).sum())
                 for t in (tokens, torch.tensor([context], device=self._device))
             ]
             values.append((scores[0] - scores[1]) / max(1, len(text.encode())))

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from dyngen_env import mdp
+from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.loading.models import context_window, load_config, load_model, load_tokenizer
-from dyngen_env.lm.logprobs import warp_logits
 from dyngen_env.lm.sampling import sample
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.rules import token_rules
-from dyngen_env.mdp.state import ILLEGAL
 from dyngen_env.scoring.sentiment import vader
 from dyngen_env.text.huggingface import HFTokenizer, adapted
+from dyngen_env.text.padding import pad_rows
 from dyngen_env.types import Dialogue, Example, Feedback
 
 ROLE = (
@@ -39,7 +39,7 @@ class LMUser:
         model: a name as for the env's `model=`. Loaded at the first answer.
         role: who the user is, in words.
         max_new_tokens: length of an answer, at most; a line break ends it as well.
-        temperature, top_p: of the sampling, see `lm.logprobs.warp_logits`.
+        temperature, top_p: of the sampling, see `lm.distribution.SamplingConfig`.
         device: where the model runs.
     """
 
@@ -56,7 +56,7 @@ class LMUser:
         device: str = "cpu",
     ):
         self.model, self.role, self.device = model, role, torch.device(device)
-        self.max_new_tokens, self.temperature, self.top_p = max_new_tokens, temperature, top_p
+        self.max_new_tokens, self.sampling = max_new_tokens, SamplingConfig(temperature, top_p=top_p)
         self.window = context_window(load_config(model))
         if len(self.tokenizer.encode_opening(f"{role}\n\n\n{TASK}")) + max_new_tokens > self.window:
             raise ValueError(
@@ -90,15 +90,13 @@ class LMUser:
     def _write(self, prompts: list[list[int]], uniforms: np.ndarray) -> list[str]:
         """A continuation of each prompt, drawn with uniforms (R, max_new_tokens)."""
         rules, strings = token_rules(self.tokenizer, "\n", self.max_new_tokens, self.device)
-        legal = rules.outcome[0] != ILLEGAL
-        tokens = torch.full((len(prompts), max(map(len, prompts)) + self.max_new_tokens), -1)
-        for row, ids in enumerate(prompts):
-            tokens[row, : len(ids)] = torch.tensor(ids)
+        distribution = TokenDistribution.of(self.tokenizer, self.sampling, device=self.device)
+        tokens = pad_rows(prompts, max(map(len, prompts)) + self.max_new_tokens)
         state = mdp.initial(tokens.to(self.device), torch.tensor([len(i) for i in prompts]).to(self.device))
         engine = Engine(load_model(self.model, device=self.device))
         for uniform in torch.from_numpy(uniforms).to(self.device).T:
-            logits = engine.next_logits(state.tokens, state.length)
-            chosen, _ = sample(warp_logits(logits, legal, self.temperature, top_p=self.top_p), uniform)
+            raw = engine.next_logits(state.tokens, state.length)
+            chosen, _ = sample(distribution.logits(raw, state.tokens, state.length), uniform)
             state = mdp.append(state, chosen, rules)
             if not state.live.any():
                 break

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from transformers import PreTrainedModel
@@ -35,19 +34,19 @@ class Candidates:
     def __init__(self, env: gym.Env | VectorEnv, lm: LM, k: int, device: str):
         tokens = _token_space(_observation_space(env))
         batch: Any = getattr(env.unwrapped, "batch", env.unwrapped)
-        legal = batch.legal_tokens()
-        if not 1 <= k <= int(legal.sum()):
-            raise ValueError(f"k={k} candidates cannot be had of {int(legal.sum())} legal tokens")
+        distribution = batch.token_distribution()
+        fewest = distribution.fewest_choices
+        if not 1 <= k <= fewest:
+            ban = "" if batch.banned is None else ", as few as that where banned words could be completed"
+            raise ValueError(
+                f"k={k} candidates cannot be had of {fewest} legal tokens{ban}: expected 1 <= k <= {fewest}"
+            )
         self.k, self.reader = k, reader_of(env, lm, tokens, device)
-        self._legal, self._banned = legal.to(self.reader.model.device), batch.banned
+        self._distribution = distribution.to(self.reader.model.device)
         self.space = spaces.Dict(tokens=tokens, logprobs=spaces.Box(-np.inf, 0, (k,), np.float32))
 
     def __call__(self, observations: np.ndarray) -> Shown:
-        legal = self._legal
-        if self._banned is not None:
-            tokens = torch.from_numpy(observations)
-            legal = legal & self._banned.allowed(self._banned.state(tokens, (tokens >= 0).sum(1)))
-        ids, logprobs = self.reader.most_likely(observations, legal, self.k)
+        ids, logprobs = self.reader.most_likely(observations, self._distribution, self.k)
         return {"tokens": observations, "logprobs": logprobs}, {"candidates": ids}
 
 

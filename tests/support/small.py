@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import dyngen_env  # noqa: F401  (registers the ids)
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_agents.policy.sampling_config import SamplingConfig
+from dyngen_env.lm.distribution import SamplingConfig
 
 
 def share_of_vowels(text: str) -> float:
@@ -42,4 +42,4 @@ def small_lm(seed: int = 0, spread: float = 0.3) -> GPT2LMHeadModel:
 
 
 def small_policy(env, seed: int = 0, sampling: SamplingConfig | None = None, **options) -> CausalLMPolicy:
-    return CausalLMPolicy(small_lm(seed, **options), env.legal_tokens(), sampling)
+    return CausalLMPolicy(small_lm(seed, **options), env.token_distribution(sampling))

@@ -22,6 +22,7 @@ from dyngen_agents.runs.config import train_config_from
 from dyngen_agents.runs.environment import draw_examples, make_env
 from dyngen_agents.runs.folder import find_run
 from dyngen_agents.runs.learner import CustomReward, check_custom_reward, name_of
+from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.lm.logprobs import completion_logprobs
 from dyngen_env.scoring.diversity import distinct_n
@@ -62,13 +63,13 @@ def evaluate(
     config = replace(config, device=device or config.device)
     env = make_env(config, min(episodes, config.num_envs), "eval", reward)
     examples = draw_examples(env, episodes, seed)
-    dtype = getattr(torch, config.dtype)
+    dtype, distribution = getattr(torch, config.dtype), env.token_distribution(config.sampling)
     results = {}
     for name, source in (("trained", str(checkpoint.folder)), ("untrained", checkpoint.record["model"])):
         lm = load_model(source, device=env.device, dtype=dtype)
-        policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling, env.banned)
+        policy = CausalLMPolicy(lm, distribution)
         untrained = load_model(checkpoint.record["model"], device=env.device, dtype=dtype)
-        reference = Reference(untrained, policy)
+        reference = Reference(untrained, distribution)
         results[name] = measure(collect(env, Actor(policy, seed), episodes, examples=examples, seed=seed), reference)
     return results
 
@@ -77,8 +78,8 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     """The figures of `evaluate` for N ≥ 2 episodes of one policy."""
     returns, mask = batch.episode_returns.double(), batch.completion_mask
     tokens = int(mask.sum())
-    rules: dict[str, Any] = dict(legal=reference.legal, banned=reference.banned)
-    plain = map_in_batches(lambda t, m: completion_logprobs(reference.lm, t, m, **rules), batch, MAX_TOKENS)
+    as_it_is = reference.distribution.with_sampling(SamplingConfig())
+    plain = map_in_batches(lambda t, m: completion_logprobs(reference.lm, t, m, as_it_is), batch, MAX_TOKENS)
     return {
         **ratings_of(batch),
         "reward_mean": float(returns.mean()),

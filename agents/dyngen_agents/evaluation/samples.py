@@ -29,7 +29,7 @@ def write_samples(
         return written(collect(env, Actor(actor, config.seed), COUNT, examples=examples, seed=config.seed))
 
     with base_of(reference.lm) as lm:
-        before = written_by(CausalLMPolicy(lm, reference.legal, reference.sampling, reference.banned))
+        before = written_by(CausalLMPolicy(lm, reference.distribution))
     texts = before, written_by(policy)
     table = samples_table([example.prompt for example in examples], *texts)
     (run / SAMPLES).write_text(table, encoding="utf-8")

@@ -81,12 +81,13 @@ def alternatives(
 ) -> tuple[list[int], list[list[tuple[int, float, float]]]]:
     """Of each of M choices in a row of tokens (T,): its rank, 1 is the likeliest; and the likeliest (id, π, π_ref)."""
     at = completion_mask.nonzero().squeeze(1)
-    before = CausalLMPolicy(reference.lm, reference.legal, reference.sampling, reference.banned)
-    states = None if policy.banned is None else policy.banned.states(tokens[None])[0, at - 1]
+    before = CausalLMPolicy(reference.lm, reference.distribution)
+    states = policy.distribution.states(tokens[None])
+    states = None if states is None else states[0, at - 1]
     hidden = (hidden_states(p.lm, tokens[None])[0, at - 1] for p in (policy, before))
     logp, ref = (p.logits(h, states).log_softmax(-1) for p, h in zip((policy, before), hidden, strict=True))
     ranks = 1 + (logp > logp.gather(1, tokens[at, None])).sum(1)
-    best = logp.topk(min(ALTERNATIVES, int(policy.legal.sum())), dim=-1)
+    best = logp.topk(min(ALTERNATIVES, policy.distribution.fewest_choices), dim=-1)
     columns = best.indices.tolist(), best.values.exp().tolist(), ref.gather(1, best.indices).exp().tolist()
     return ranks.tolist(), [list(zip(*row, strict=True)) for row in zip(*columns, strict=True)]
 

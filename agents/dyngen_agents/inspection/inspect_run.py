@@ -90,10 +90,10 @@ def inspect_run(
     env = make_env(config, min(episodes, config.num_envs), split, reward)
     dtype = getattr(torch, config.dtype)
     lm = load_model(str(checkpoint.folder), device=env.device, dtype=dtype, fresh=True)
-    policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling, env.banned)
+    policy = CausalLMPolicy(lm, env.token_distribution(config.sampling))
     tensors = checkpoint.tensors()
     policy.value_head.load_state_dict({name: tensors[f"value_head.{name}"] for name in policy.value_head.state_dict()})
-    reference = Reference(load_model(record["model"], device=env.device, dtype=dtype), policy)
+    reference = Reference(load_model(record["model"], device=env.device, dtype=dtype), policy.distribution)
     kind = ALGORITHMS[record["algorithm"]]
     algorithm = kind(
         policy,

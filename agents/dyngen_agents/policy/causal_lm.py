@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from dyngen_agents.policy.sampling_config import SamplingConfig
+from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import hidden_states, lm_head
-from dyngen_env.lm.logprobs import logprobs_and_entropy, warp_logits
+from dyngen_env.lm.logprobs import logprobs_and_entropy
 from dyngen_env.lm.sampling import greedy, sample
-from dyngen_env.mdp.banned import BannedWords
 
 
 class Action(NamedTuple):
@@ -37,33 +37,23 @@ class CausalLMPolicy(nn.Module):
 
     Args:
         lm: any causal LM of transformers. Dropout stays off: it would cost 0.3 nats of log-prob mismatch.
-        legal: (V,) bool, the env's legal tokens; others get probability zero. V may be less than the head is wide.
-        sampling: the distribution.
-        banned: the env's banned words: tokens that would complete one get probability zero, too.
+        distribution: what may be drawn and how boldly, as `env.token_distribution(sampling)` says. It moves with the
+            policy from device to device.
 
     Raises:
-        ValueError: the model's head is narrower than V.
+        ValueError: the model's head is narrower than the distribution has tokens.
     """
 
-    def __init__(
-        self,
-        lm: PreTrainedModel,
-        legal: Tensor,
-        sampling: SamplingConfig | None = None,
-        banned: BannedWords | None = None,
-    ):
+    def __init__(self, lm: PreTrainedModel, distribution: TokenDistribution):
         super().__init__()
         width = lm.get_output_embeddings().weight.shape[0]
-        if width < len(legal):
-            raise ValueError(f"policy has {width} tokens, env has {len(legal)}: give both the same model")
-        self.lm = lm
-        self.sampling, self.banned = sampling or SamplingConfig(), banned
+        if distribution.legal is not None and width < len(distribution.legal):
+            raise ValueError(f"policy has {width} tokens, env has {len(distribution.legal)}: give both the same model")
+        self.lm, self.distribution = lm, distribution.to(lm.device)
         # Zero at first: V = 0 until something was learned (Huang et al. 2023).
         self.value_head = nn.Linear(lm.config.get_text_config().hidden_size, 1, device=lm.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
-        self.legal: Tensor
-        self.register_buffer("legal", legal.to(lm.device), persistent=False)
         self.engine = Engine(lm)
         self.train(False)
 
@@ -71,15 +61,19 @@ class CausalLMPolicy(nn.Module):
         """Never switches dropout on; gradients flow in any mode."""
         return super().train(False)
 
-    def logits(self, hidden: Tensor, state: Tensor | None = None) -> Tensor:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CausalLMPolicy:
+        """What `to`, `cuda` and the like come to."""
+        super()._apply(fn, recurse)
+        self.distribution = self.distribution.to(self.value_head.weight.device)
+        return self
+
+    def logits(self, hidden: Tensor, states: Tensor | None) -> Tensor:
         """Warped logits (..., V) of hidden states (..., D); exp of their log-softmax is the policy.
 
         Args:
-            state: (...) of `banned`, after the same tokens; None bans nothing.
+            states: (...) the distribution's, after the same tokens.
         """
-        s = self.sampling
-        legal = self.legal if self.banned is None or state is None else self.legal & self.banned.allowed(state)
-        return warp_logits(lm_head(self.lm, hidden), legal, s.temperature, s.top_k, s.top_p)
+        return self.distribution.warp(lm_head(self.lm, hidden), states)
 
     def value(self, hidden: Tensor) -> Tensor:
         """V (...) of hidden states (..., D)."""
@@ -94,7 +88,7 @@ class CausalLMPolicy(nn.Module):
             uniform: (B,) float32 in [0, 1), the randomness; None is greedy.
         """
         hidden = self.engine.next_hidden(tokens, lengths)
-        logits = self.logits(hidden, None if self.banned is None else self.banned.state(tokens, lengths))
+        logits = self.logits(hidden, self.distribution.state(tokens, lengths))
         chosen, logprobs = greedy(logits) if uniform is None else sample(logits, uniform)
         return Action(chosen, logprobs, self.value(hidden))
 
@@ -104,11 +98,22 @@ class CausalLMPolicy(nn.Module):
         Args:
             tokens: (N, T) int64, right-padded with -1. completion_mask: (N, T) bool, never True at position 0.
             entropy_gradient: whether the entropies carry gradients, which costs time.
+
+        Raises:
+            ValueError: gradients are wanted of a greedy policy, which has none.
         """
+        if torch.is_grad_enabled():
+            self.distribution.sampling.require_chance()
         rows, columns = completion_mask.nonzero(as_tuple=True)
         # Nothing is asked after the last token.
         hidden = hidden_states(self.lm, tokens[:, :-1])[rows, columns - 1]  # (M, D), before each choice
-        states = None if self.banned is None else self.banned.states(tokens)[rows, columns - 1]
-        logprobs, entropies = logprobs_and_entropy(hidden, tokens[rows, columns], self.logits, entropy_gradient, states)
+        states = self.distribution.states(tokens)
+        logprobs, entropies = logprobs_and_entropy(
+            hidden,
+            tokens[rows, columns],
+            None if states is None else states[rows, columns - 1],
+            self.logits,
+            entropy_gradient,
+        )
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         return Evaluation(*(zeros.index_put((rows, columns), x) for x in (logprobs, self.value(hidden), entropies)))

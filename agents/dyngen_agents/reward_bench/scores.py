@@ -120,7 +120,7 @@ def score(
     dtype = getattr(torch, config.dtype)
     assert env.model is not None  # make_env has seen to it
     lm = load_model(model or env.model, device=env.device, dtype=dtype, fresh=True).requires_grad_(False)
-    policy = CausalLMPolicy(lm, env.legal_tokens(), config.sampling, env.banned)
+    policy = CausalLMPolicy(lm, env.token_distribution(config.sampling))
     untrained = load_model(env.model, device=env.device, dtype=dtype)
     examples = draw_examples(env, episodes, config.seed)
     batch = collect(env, Actor(policy, config.seed), episodes, examples=examples, seed=config.seed)
@@ -129,7 +129,7 @@ def score(
     measures |= {
         "distinct_2": _distinct_2(batch.texts),
         "length": _mean(batch.completion_lengths),
-        "kl": _ratio(kl_of_episodes(batch, Reference(untrained, policy)), batch.completion_lengths),
+        "kl": _ratio(kl_of_episodes(batch, Reference(untrained, policy.distribution)), batch.completion_lengths),
     }
     return Scores(
         design,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from dyngen_agents.policy.sampling_config import SamplingConfig
+from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.sources import NAMES
 
 Config = TypeVar("Config")
@@ -85,6 +85,7 @@ class TrainConfig:
                 "top_k and top_p cannot be trained with: what they cut off changes with the policy, so a sampled "
                 "token can get probability zero and its ratio is undefined. Use temperature; generate takes both"
             )
+        self.sampling.require_chance()
         for name in ("seed", "lora_rank"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")

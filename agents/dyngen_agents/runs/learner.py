@@ -88,8 +88,8 @@ class Learner:
                 load_lora(lm, checkpoint.folder)
         # The base of a model with adapters is in it: no second copy is needed.
         reference = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
-        self.policy = CausalLMPolicy(lm, self.env.legal_tokens(), config.sampling, self.env.banned)
-        self.reference = Reference(reference, self.policy)
+        self.policy = CausalLMPolicy(lm, self.env.token_distribution(config.sampling))
+        self.reference = Reference(reference, self.policy.distribution)
         self.algorithm = ALGORITHMS[self.name](
             self.policy,
             self.reference,

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.sb3.segments import Segments
+from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.heads import hidden_states
 from dyngen_env.lm.logprobs import logprobs_and_entropy
 
@@ -32,13 +33,26 @@ def hidden_before_choice(lm: PreTrainedModel, obs: Observations) -> Tensor:
     return hidden_states(lm, tokens[:, : int(lengths.max())])[rows, lengths - 1]
 
 
+def states_before_choice(distribution: TokenDistribution, obs: Observations) -> Tensor | None:
+    """(N,) what the distribution must know where N tokens are chosen (`TokenDistribution.states`); None: nothing."""
+    if isinstance(obs, Segments):
+        states = distribution.states(obs.tokens)
+        return None if states is None else states[obs.rows, obs.columns]
+    tokens = token_rows(obs)
+    return distribution.state(tokens, (tokens >= 0).sum(1))
+
+
 def evaluate(
-    policy: CausalLMPolicy, hidden: Tensor, actions: Tensor, action_masks: np.ndarray | Tensor | None = None
+    policy: CausalLMPolicy,
+    hidden: Tensor,
+    states: Tensor | None,
+    actions: Tensor,
+    action_masks: np.ndarray | Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs (N,) and entropies (N,) of actions (N,) chosen from hidden states (N, D); masks (N, V) if there are."""
     if action_masks is None:
-        return logprobs_and_entropy(hidden, actions.long(), policy.logits, entropy_gradient=True)
-    logits = masked_logits(policy.logits(hidden), action_masks)
+        return logprobs_and_entropy(hidden, actions.long(), states, policy.logits, entropy_gradient=True)
+    logits = masked_logits(policy.logits(hidden, states), action_masks)
     choices = torch.distributions.Categorical(logits=logits, validate_args=False)
     return choices.log_prob(actions.long()), choices.entropy()
 

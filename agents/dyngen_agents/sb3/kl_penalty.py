@@ -8,10 +8,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import obs_as_tensor
 
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_agents.policy.sampling_config import SamplingConfig
-from dyngen_agents.sb3.evaluation import evaluate, hidden_before_choice, token_rows
+from dyngen_agents.sb3.evaluation import evaluate, hidden_before_choice, states_before_choice, token_rows
 from dyngen_agents.sb3.policy import LMActorCritic
 from dyngen_agents.sb3.segments import find_spans, gather, pack, scatter
+from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.models import load_model
 
 SEGMENTS_AT_A_TIME = 64  # bounds the reference's memory
@@ -26,8 +26,8 @@ class KLPenalty(BaseCallback):
     Use: `model.learn(..., callback=KLPenalty(0.05))`, with PPO, A2C or MaskablePPO. Episode returns that SB3 logs are
     the env's, without the penalty. Logs `rollout/kl`, nats per token.
 
-    The reference has the policy's temperature and legal tokens, but neither its top-k nor its top-p: what they leave
-    out of one model can be what the other chose, at an infinite penalty.
+    The reference has the policy's temperature, legal tokens and banned words, but neither its top-k nor its top-p: what
+    they leave out of one model can be what the other chose, at an infinite penalty.
 
     Args:
         coef: β, in units of reward per nat.
@@ -51,7 +51,8 @@ class KLPenalty(BaseCallback):
             raise TypeError(f"KLPenalty needs an LMActorCriticPolicy, the run has a {type(policy).__name__}")
         lm = load_model(self.ref_model or policy.model_name, device=self.model.device)
         sampling = SamplingConfig(temperature=policy.sampling.temperature)
-        self._reference = CausalLMPolicy(lm, policy.lm_policy.legal, sampling).requires_grad_(False)
+        distribution = policy.lm_policy.distribution.with_sampling(sampling)
+        self._reference = CausalLMPolicy(lm, distribution).requires_grad_(False)
 
     def _on_step(self) -> bool:
         return True
@@ -81,7 +82,9 @@ class KLPenalty(BaseCallback):
             some = spans[i : i + SEGMENTS_AT_A_TIME]
             masks = gather(buffer.action_masks, some) if hasattr(buffer, "action_masks") else None
             actions = torch.as_tensor(gather(buffer.actions, some), device=device)
-            hidden = hidden_before_choice(reference.lm, pack(tokens, some, device))
-            logprobs = evaluate(reference, hidden, actions, masks)[0].numpy(force=True)
+            segments = pack(tokens, some, device)
+            hidden = hidden_before_choice(reference.lm, segments)
+            states = states_before_choice(reference.distribution, segments)
+            logprobs = evaluate(reference, hidden, states, actions, masks)[0].numpy(force=True)
             scatter(logprobs, some, into=out)
         return out

@@ -34,7 +34,7 @@ class MaskableLMActorCriticPolicy(LMActorCritic, MaskableActorCriticPolicy):  # 
 
     def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, *args: Any, **kwargs: Any):
         super().__init__(observation_space, action_space, *args, **kwargs)
-        vocabulary = len(self.lm_policy.legal)
+        vocabulary = int(action_space.n)  # type: ignore[attr-defined]
         if vocabulary >= LARGE_VOCABULARY:
             _warn_of_masks(vocabulary)
 

@@ -20,12 +20,18 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_agents.policy.sampling_config import SamplingConfig
-from dyngen_agents.sb3.evaluation import Observations, evaluate, hidden_before_choice, masked_logits, token_rows
+from dyngen_agents.sb3.evaluation import (
+    Observations,
+    evaluate,
+    hidden_before_choice,
+    masked_logits,
+    states_before_choice,
+    token_rows,
+)
 from dyngen_agents.sb3.segments import Segments
+from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from dyngen_env.lm.loading.models import context_window, load_config, load_model, load_tokenizer
 from dyngen_env.lm.sampling import greedy, sample
-from dyngen_env.mdp.rules import legal_tokens
 from dyngen_env.text.huggingface import adapted
 
 
@@ -78,8 +84,9 @@ class LMActorCritic:
         )
 
     def _build(self, lr_schedule: Schedule) -> None:
-        legal = torch.from_numpy(legal_tokens(adapted(load_tokenizer(self.model_name))))
-        self.lm_policy = CausalLMPolicy(load_model(self.model_name, fresh=True), legal, self.sampling)
+        tokenizer, banned = adapted(load_tokenizer(self.model_name)), getattr(self.action_space, "banned", ())
+        distribution = TokenDistribution.of(tokenizer, self.sampling, banned)
+        self.lm_policy = CausalLMPolicy(load_model(self.model_name, fresh=True), distribution)
         parameters = self.lm_policy.parameters()
         self.optimizer = self.optimizer_class(parameters, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
@@ -105,7 +112,7 @@ class LMActorCritic:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (B,), values (B, 1) and log-probs (B,). Chance comes from torch's global generator, as SB3's does."""
         hidden = self._hidden(obs)
-        logits = self._logits(hidden, action_masks)
+        logits = self._logits(hidden, obs, action_masks)
         tokens, logprobs = greedy(logits) if deterministic else sample(logits, torch.rand_like(logits[:, 0]))
         return tokens, self.lm_policy.value(hidden).unsqueeze(1), logprobs
 
@@ -115,12 +122,13 @@ class LMActorCritic:
         """Values (N, 1), log-probs (N,) and entropies (N,) of N steps. One forward over what `obs` holds: segments, or
         every prefix by itself."""
         hidden = self._hidden(obs)
-        logprobs, entropies = evaluate(self.lm_policy, hidden, actions, action_masks)
+        states = states_before_choice(self.lm_policy.distribution, obs)
+        logprobs, entropies = evaluate(self.lm_policy, hidden, states, actions, action_masks)
         return self.lm_policy.value(hidden).unsqueeze(1), logprobs, entropies
 
     def get_distribution(self, obs: Observations, action_masks: np.ndarray | None = None) -> Distribution:
         """SB3's own object for the policy's distribution over B next tokens."""
-        return self.action_dist.proba_distribution(action_logits=self._logits(self._hidden(obs), action_masks))
+        return self.action_dist.proba_distribution(action_logits=self._logits(self._hidden(obs), obs, action_masks))
 
     def predict_values(self, obs: Observations) -> Tensor:
         """(B, 1). Not cached: SB3 asks this of single rows in the middle of a rollout, which would evict the others."""
@@ -138,8 +146,9 @@ class LMActorCritic:
         tokens = token_rows(obs)
         return self.lm_policy.engine.next_hidden(tokens, (tokens >= 0).sum(1))
 
-    def _logits(self, hidden: Tensor, action_masks: np.ndarray | Tensor | None) -> Tensor:
-        return masked_logits(self.lm_policy.logits(hidden), action_masks)
+    def _logits(self, hidden: Tensor, obs: Observations, action_masks: np.ndarray | Tensor | None) -> Tensor:
+        states = states_before_choice(self.lm_policy.distribution, obs)
+        return masked_logits(self.lm_policy.logits(hidden, states), action_masks)
 
 
 class LMActorCriticPolicy(LMActorCritic, ActorCriticPolicy):  # type: ignore[misc]

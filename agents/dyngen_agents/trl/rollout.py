@@ -19,10 +19,10 @@ from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_agents.policy.sampling_config import SamplingConfig
 from dyngen_agents.trl.positions import count_from_first_token
 from dyngen_agents.trl.prompts import examples_of, prompt_text
 from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.lm.distribution import SamplingConfig
 
 
 class EnvRollout:
@@ -73,15 +73,17 @@ class EnvRollout:
 
     def _acting(self, lm: PreTrainedModel, sampling: SamplingConfig, trainer: Any) -> Actor:
         """The actor of the last call if it still plays the same model in the same way."""
-        if self._actor is not None and self._actor.policy.lm is lm and self._actor.policy.sampling == sampling:
-            return self._actor
+        if self._actor is not None:
+            policy = self._actor.policy
+            if policy.lm is lm and policy.distribution.sampling == sampling:
+                return self._actor
         if lm.device.type != self.env.device.type:
             raise ValueError(f"the model is on {lm.device}, the env on {self.env.device}: make the env with device=...")
         for model in (lm, getattr(trainer, "ref_model", None)):
             if model is not None:
                 count_from_first_token(trainer.accelerator.unwrap_model(model))
         actor = Actor(
-            CausalLMPolicy(lm, self.env.legal_tokens(), sampling),
+            CausalLMPolicy(lm, self.env.token_distribution(sampling)),
             seed=trainer.args.seed + trainer.accelerator.process_index,
         )
         actor.step = self._actor.step if self._actor is not None else 0  # no uniforms twice

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import lm_head
 from dyngen_env.lm.loading.models import context_window, load_model, load_tokenizer
-from dyngen_env.lm.logprobs import warp_logits
 from dyngen_env.text.huggingface import adapted
 
 
@@ -67,14 +67,15 @@ class LMReader:
         return hidden
 
     @torch.no_grad()
-    def most_likely(self, tokens: np.ndarray, legal: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k most likely next tokens among the legal ones, (V,) or (B, V), most likely first.
+    def most_likely(self, tokens: np.ndarray, distribution: TokenDistribution, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k most likely next tokens of rows (B, L) under a distribution on the model's device, best first.
 
         Returns:
-            ids (B, k) int64 and log-probs (B, k) float32, normalised over all legal tokens.
+            ids (B, k) int64 and log-probs (B, k) float32, normalised over all tokens that may be drawn.
         """
-        logits = lm_head(self.model, self.hidden(tokens))
-        logprobs, ids = warp_logits(logits, legal).log_softmax(-1).topk(k)
+        raw = lm_head(self.model, self.hidden(tokens))
+        rows = torch.from_numpy(tokens).to(raw.device)
+        logprobs, ids = distribution.logits(raw, rows, (rows >= 0).sum(1)).log_softmax(-1).topk(k)
         return ids.numpy(force=True), logprobs.clamp(max=0.0).numpy(force=True)
 
 

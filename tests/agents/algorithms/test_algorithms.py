@@ -38,7 +38,7 @@ def gradient(algorithm, batch):
 def test_ppos_first_gradient_is_reinforces(batch_and_policy):
     """At ratio one the clipped surrogate has the gradient of A log π (whitened returns, no critic, no KL)."""
     batch, policy = batch_and_policy
-    reference = Reference(copy.deepcopy(policy.lm), policy)
+    reference = Reference(copy.deepcopy(policy.lm), policy.distribution)
     whole = dict(minibatch_size=32, kl_coef=0.0)
     ppo = PPO(policy, reference, PPOConfig(epochs=1, vf_coef=0.0, gae_lambda=1.0, **whole))
     rebn = REINFORCE(policy, reference, REINFORCEConfig(baseline="rebn", **whole))
@@ -52,7 +52,7 @@ def test_ppos_first_gradient_is_reinforces(batch_and_policy):
 @pytest.mark.parametrize("algorithm", [PPO, REINFORCE])
 def test_the_gradient_does_not_depend_on_the_split_or_the_padding(algorithm, batch_and_policy):
     batch, policy = batch_and_policy
-    reference = Reference(small_lm(seed=5).eval(), policy)
+    reference = Reference(small_lm(seed=5).eval(), policy.distribution)
     config = algorithm.Config(minibatch_size=32)
     whole = gradient(algorithm(policy, reference, config), batch)
     pieces = gradient(algorithm(policy, reference, dataclasses.replace(config, max_tokens=40)), batch)
@@ -71,11 +71,13 @@ def test_the_gradient_does_not_depend_on_the_split_or_the_padding(algorithm, bat
 def test_kl_is_zero_against_oneself_and_pushes_back_when_one_has_moved(algorithm, batch_and_policy):
     batch, policy = batch_and_policy
     frozen = copy.deepcopy(policy.lm)
-    metrics = algorithm(policy, Reference(frozen, policy), algorithm.Config(learning_rate=0.0)).update(batch)
+    metrics = algorithm(policy, Reference(frozen, policy.distribution), algorithm.Config(learning_rate=0.0)).update(
+        batch
+    )
     assert abs(metrics["kl"]) < 1e-4
     # With nothing to gain, the penalty alone must bring the policy nearer to the reference.
     still = dataclasses.replace(batch, rewards=torch.zeros_like(batch.rewards))
-    other = Reference(small_lm(seed=5).eval(), policy)
+    other = Reference(small_lm(seed=5).eval(), policy.distribution)
     rate = 3e-3 if algorithm is PPO else 1e-2  # PPO takes two steps an update
     config = algorithm.Config(learning_rate=rate, warmup_steps=0, kl_coef=1.0, minibatch_size=32)
     learner = algorithm(policy, other, config)
@@ -90,7 +92,7 @@ def test_kl_is_zero_against_oneself_and_pushes_back_when_one_has_moved(algorithm
 def test_ppo_starts_from_ratio_one(batch_and_policy):
     batch, policy = batch_and_policy
     config = PPOConfig(epochs=1, minibatch_size=32)
-    metrics = PPO(policy, Reference(policy.lm, policy), config).update(batch)
+    metrics = PPO(policy, Reference(policy.lm, policy.distribution), config).update(batch)
     assert metrics["approx_kl"] < 1e-9 and metrics["clip_fraction"] == 0
 
 
@@ -100,7 +102,7 @@ def test_nan_rewards_stop_before_any_weight_changes(batch_and_policy):
     rewards[batch.completion_mask.nonzero()[0].split(1)] = float("nan")
     for algorithm in (PPO, REINFORCE):
         before = [p.detach().clone() for p in policy.parameters()]
-        learner = algorithm(policy, Reference(policy.lm, policy))
+        learner = algorithm(policy, Reference(policy.lm, policy.distribution))
         with pytest.raises(FloatingPointError, match="norm is nan"):
             learner.update(dataclasses.replace(batch, rewards=rewards))
         assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters(), strict=True))
@@ -109,7 +111,9 @@ def test_nan_rewards_stop_before_any_weight_changes(batch_and_policy):
 def test_adaptive_kl_is_used(batch_and_policy):
     batch, policy = batch_and_policy
     learner = PPO(
-        policy, Reference(small_lm(seed=5).eval(), policy), PPOConfig(kl_coef=0.05, kl_target=0.01, kl_horizon=100)
+        policy,
+        Reference(small_lm(seed=5).eval(), policy.distribution),
+        PPOConfig(kl_coef=0.05, kl_target=0.01, kl_horizon=100),
     )
     learner.update(batch)
     assert learner.kl_control.coef == pytest.approx(0.05 * (1 + 0.2 * 32 / 100))
@@ -123,7 +127,7 @@ def test_rloo_needs_groups():
 @pytest.mark.parametrize("algorithm", [PPO, REINFORCE])
 def test_the_entropy_bonus_reaches_the_gradient(algorithm, batch_and_policy):
     batch, policy = batch_and_policy
-    reference = Reference(policy.lm, policy)
+    reference = Reference(policy.lm, policy.distribution)
     without, with_bonus = (
         gradient(algorithm(policy, reference, algorithm.Config(minibatch_size=32, ent_coef=c)), batch)
         for c in (0.0, 0.5)

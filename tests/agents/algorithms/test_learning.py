@@ -26,7 +26,7 @@ LEARNERS = {
 def test_learns_to_write_vowels(name):
     env = small_env(64)
     policy = small_policy(env, spread=0.1)
-    learner = LEARNERS[name](policy, Reference(copy.deepcopy(policy.lm), policy))
+    learner = LEARNERS[name](policy, Reference(copy.deepcopy(policy.lm), policy.distribution))
     group_size = getattr(learner.config, "group_size", 1)
     rewards = []
     for update in range(25):

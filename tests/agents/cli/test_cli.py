@@ -17,11 +17,11 @@ import dyngen_env
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.cli.main import main
-from dyngen_agents.policy.sampling_config import SamplingConfig
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.training.metrics_log import read_metrics
 from dyngen_agents.training.train import train
+from dyngen_env.lm.distribution import SamplingConfig
 
 ROOT = Path(dyngen_env.__file__).parents[1]
 

@@ -54,7 +54,7 @@ def as_threads(count, function):
 
 def play(processes, rows, episodes, **options):
     env = small_env(rows // processes.world_size)
-    policy = CausalLMPolicy(copy.deepcopy(LM), env.legal_tokens())
+    policy = CausalLMPolicy(copy.deepcopy(LM), env.token_distribution())
     return collect_together(
         env, lambda seed: Actor(policy, seed, processes=processes), episodes,
         seed=3, actor_seed=7, processes=processes, **options,

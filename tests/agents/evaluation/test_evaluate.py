@@ -14,9 +14,9 @@ from dyngen_agents.evaluation.evaluate import evaluate, measure, ratings_of
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
-from dyngen_agents.policy.sampling_config import SamplingConfig
 from dyngen_agents.runs.environment import draw_examples, make_env, prompt_split
 from dyngen_agents.training.train import train
+from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.models import load_model
 
 FIGURES = {
@@ -50,9 +50,9 @@ def test_figures_equal_an_independent_computation(tiny_config):
     with torch.no_grad():
         for parameter in trained.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    policy = CausalLMPolicy(trained, env.legal_tokens(), config.sampling)
+    policy = CausalLMPolicy(trained, env.token_distribution(config.sampling))
     batch = collect(env, Actor(policy, 0), 8, examples=draw_examples(env, 8, 0))
-    figures = measure(batch, Reference(untrained, policy))
+    figures = measure(batch, Reference(untrained, policy.distribution))
 
     illegal = ~env.legal_tokens()
     kl, nll, tokens = 0.0, 0.0, 0

@@ -14,8 +14,8 @@ from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.cli.main import main
 from dyngen_agents.inspection.inspect_run import inspect_run
 from dyngen_agents.inspection.page import page
-from dyngen_agents.policy.sampling_config import SamplingConfig
 from dyngen_agents.training.train import train
+from dyngen_env.lm.distribution import SamplingConfig
 
 NASTY = [
     "</script><script>window.pwned = 1</script>", "<!--<script>", "<img src=x onerror='window.pwned = 1'>", "&lt;b&gt;",

@@ -1,6 +1,7 @@
 """A policy in an env with banned words: it never writes one, and what it stores is what it would evaluate."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from dyngen_agents.data.rollout import collect
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
-from dyngen_agents.policy.sampling_config import SamplingConfig
 from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.models import load_model
 
 WORDS = ("the", "a", "of", "and", "film", "is")
@@ -22,14 +23,16 @@ def test_sampling_and_evaluation_keep_to_what_is_legal(sampling):
         16, model="reviews-lm", reward="length", banned=WORDS, max_new_tokens=16, max_context_tokens=48,
         prompts=["Well,", "The acting:"], output="torch", autoreset_mode="same_step",
     )  # fmt: skip
-    policy = CausalLMPolicy(load_model("reviews-lm"), env.legal_tokens(), sampling, env.banned)
+    policy = CausalLMPolicy(load_model("reviews-lm"), env.token_distribution(sampling))
     batch = collect(env, Actor(policy, seed=0), 32, seed=0)
     assert set(batch.finish_reasons) <= {"stop", "length"}
     found = re.compile(rf"(?<![A-Za-z0-9_])({'|'.join(WORDS)})(?![A-Za-z0-9_])", re.IGNORECASE)
     assert not [text for text in batch.texts if found.search(text)]
     new = policy.evaluate(batch.tokens, batch.completion_mask)
     torch.testing.assert_close(new.logprobs, batch.logprobs, atol=1e-4, rtol=0)
-    reference = Reference(policy.lm, policy).logprobs(batch.tokens, batch.completion_mask)
+    reference = Reference(policy.lm, policy.distribution).logprobs(batch.tokens, batch.completion_mask)
     torch.testing.assert_close(reference, batch.logprobs, atol=1e-4, rtol=0)
-    free = CausalLMPolicy(policy.lm, env.legal_tokens(), sampling)  # without the ban its choices are less likely
+    free = CausalLMPolicy(
+        policy.lm, replace(policy.distribution, banned=None)
+    )  # without the ban its choices are less likely
     assert float(free.evaluate(batch.tokens, batch.completion_mask).logprobs.sum()) < float(batch.logprobs.sum()) - 1

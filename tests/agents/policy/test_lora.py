@@ -91,14 +91,14 @@ def test_a_model_without_adapters_is_its_own_base():
 def test_the_reference_is_the_base():
     env = small_env(2)
     lm, _ = with_learned_adapters()
-    policy = CausalLMPolicy(lm, env.legal_tokens())
+    policy = CausalLMPolicy(lm, env.token_distribution())
     plain = small_lm().eval()
     fuse_activations(plain)  # as the policy's engine has done to its own, whose adapters that left alone
-    frozen = Reference(plain, policy)
+    frozen = Reference(plain, policy.distribution)
     chosen = TOKENS >= 0
     chosen[:, 0] = False
     expected = frozen.logprobs(TOKENS, chosen)
-    assert torch.equal(Reference(lm, policy).logprobs(TOKENS, chosen), expected)
+    assert torch.equal(Reference(lm, policy.distribution).logprobs(TOKENS, chosen), expected)
     assert not torch.allclose(policy.evaluate(TOKENS, chosen).logprobs, expected, atol=0.1)
 
 
@@ -106,7 +106,7 @@ def test_the_cached_engine_follows_the_adapter():
     """Cached logits equal whole forwards, before and after a step that changes nothing but adapters."""
     env = small_env(2)
     lm, _ = with_learned_adapters()
-    policy = CausalLMPolicy(lm, env.legal_tokens())
+    policy = CausalLMPolicy(lm, env.token_distribution())
     lengths = torch.tensor([3, 3])
     for _ in range(2):
         for more in range(3):

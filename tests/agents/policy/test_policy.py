@@ -7,7 +7,7 @@ from dyngen_agents.data.rollout import collect
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
-from dyngen_agents.policy.sampling_config import SamplingConfig
+from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from tests.support.small import small_env, small_lm, small_policy
 
 SAMPLINGS = [SamplingConfig(), SamplingConfig(temperature=0.7), SamplingConfig(top_k=20), SamplingConfig(top_p=0.8)]
@@ -23,7 +23,7 @@ def test_evaluate_gives_the_logprobs_stored_at_sampling(sampling):
     new = policy.evaluate(batch.tokens, batch.completion_mask)
     torch.testing.assert_close(new.logprobs, batch.logprobs, atol=1e-5, rtol=0)
     assert (new.logprobs[~batch.completion_mask] == 0).all()
-    reference = Reference(policy.lm, policy)
+    reference = Reference(policy.lm, policy.distribution)
     torch.testing.assert_close(
         reference.logprobs(batch.tokens, batch.completion_mask), batch.logprobs, atol=1e-5, rtol=0
     )
@@ -73,4 +73,4 @@ def test_the_actor_repeats_with_its_seed():
 
 def test_a_head_narrower_than_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match="policy has 264 tokens, env has 300"):
-        CausalLMPolicy(small_lm(), torch.ones(300, dtype=torch.bool))
+        CausalLMPolicy(small_lm(), TokenDistribution(torch.ones(300, dtype=torch.bool)))

@@ -14,8 +14,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor
 
-from dyngen_agents.policy.sampling_config import SamplingConfig
 from dyngen_agents.sb3 import KLPenalty, LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
+from dyngen_env.lm.distribution import SamplingConfig
 
 BUFFERS = [SegmentRolloutBuffer, None]
 

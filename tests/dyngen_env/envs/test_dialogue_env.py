@@ -143,7 +143,7 @@ def test_muting_changes_what_is_read_and_not_what_is_paid():
 @pytest.fixture(scope="module")
 def policy():
     torch.manual_seed(0)
-    return CausalLMPolicy(load_model("reviews-lm", fresh=True), make(1).legal_tokens())
+    return CausalLMPolicy(load_model("reviews-lm", fresh=True), make(1).token_distribution())
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,9 @@ def test_learners_take_dialogues_as_they_are(policy, trajectories, kind):
     """The first update sees the behaviour policy itself: ratio 1 and KL 0, with the user's words in between."""
     config = PPOConfig(epochs=1, minibatch_size=12) if kind is PPO else REINFORCEConfig()
     before = {k: v.clone() for k, v in policy.state_dict().items()}
-    metrics = kind(policy, Reference(load_model("reviews-lm"), policy), config, episodes=12).update(trajectories)
+    metrics = kind(policy, Reference(load_model("reviews-lm"), policy.distribution), config, episodes=12).update(
+        trajectories
+    )
     policy.load_state_dict(before)
     assert all(np.isfinite(v) for v in metrics.values()) and metrics["kl"] == pytest.approx(0, abs=1e-3)
     if kind is PPO:
@@ -270,7 +272,7 @@ def test_the_embedded_dialogue_model_hears_a_little_before_it_learns():
 
     def later(user) -> float:
         env = make(128, model="dialogue-lm", user=user, output="torch", autoreset_mode="same_step")
-        policy = CausalLMPolicy(load_model("dialogue-lm"), env.legal_tokens())
+        policy = CausalLMPolicy(load_model("dialogue-lm"), env.token_distribution())
         batch = collect(env, Actor(policy, 0), 128, seed=0)
         assert "illegal" not in batch.finish_reasons
         return ratings_of(batch)["rating_later"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dyngen_env.lm.decoding import beam_search, decode_rows, generate
+from dyngen_env.lm.distribution import PLAIN, TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.mdp.dynamics import Rules, initial
 from dyngen_env.mdp.state import LIVE, STOP
@@ -38,6 +39,11 @@ def rules(width, budget):
     return Rules(outcome, torch.zeros(1, width, dtype=torch.long), budget)
 
 
+def first(width):
+    """The distribution over the first tokens of a head that is wider."""
+    return TokenDistribution(torch.ones(width, dtype=torch.bool))
+
+
 def start(prompt, room):
     tokens = torch.full((1, len(prompt) + room), -1)
     tokens[0, : len(prompt)] = torch.tensor(prompt)
@@ -52,7 +58,7 @@ def logp(model, ids, width):
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_greedy_takes_the_most_likely_token_each_time(architecture):
     model = tiny_model(architecture)
-    state = decode_rows(Engine(model), start([1, 2, 3], 8), rules(VOCABULARY, 8), seed=None)
+    state = decode_rows(Engine(model), start([1, 2, 3], 8), rules(VOCABULARY, 8), PLAIN, seed=None)
     ids = [1, 2, 3]
     while len(ids) < 11 and ids[-1] != END:
         ids.append(int(logp(model, ids, VOCABULARY).argmax()))
@@ -72,7 +78,7 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_sequences():
     width, budget = 4, 3
     model = tiny_model("gpt2", seed=3)
     end_never = Rules(torch.full((1, width), LIVE), torch.zeros(1, width, dtype=torch.long), budget)
-    state = beam_search(Engine(model), start([1, 2], budget), end_never, num_beams=width**budget)
+    state = beam_search(Engine(model), start([1, 2], budget), end_never, first(width), num_beams=width**budget)
     sequences, scores = sequence_scores(model, [1, 2], width, budget)
     ranked = sequences[scores.sum(1).argsort(descending=True)]
     assert torch.equal(state.tokens[:5, 2:5], ranked[:5])
@@ -81,7 +87,9 @@ def test_a_beam_as_wide_as_the_tree_finds_the_best_sequences():
 def test_ended_beams_are_kept_and_scored_by_their_own_length():
     width, budget = 6, 3
     model = tiny_model("gpt2", seed=1)
-    state = beam_search(Engine(model), start([1, 2], budget), rules(width, budget), num_beams=width**budget)
+    state = beam_search(
+        Engine(model), start([1, 2], budget), rules(width, budget), first(width), num_beams=width**budget
+    )
     sequences, scores = sequence_scores(model, [1, 2], width, budget)
     mean = {}
     for ids, logprobs in zip(sequences.tolist(), scores.tolist(), strict=True):
@@ -94,8 +102,8 @@ def test_ended_beams_are_kept_and_scored_by_their_own_length():
 
 def test_one_beam_is_greedy():
     model = tiny_model("qwen2")
-    greedy = decode_rows(Engine(model), start([7, 8], 10), rules(VOCABULARY, 10), seed=None)
-    beam = beam_search(Engine(model), start([7, 8], 10), rules(VOCABULARY, 10), num_beams=1)
+    greedy = decode_rows(Engine(model), start([7, 8], 10), rules(VOCABULARY, 10), PLAIN, seed=None)
+    beam = beam_search(Engine(model), start([7, 8], 10), rules(VOCABULARY, 10), PLAIN, num_beams=1)
     assert torch.equal(greedy.tokens, beam.tokens)
 
 
@@ -121,7 +129,7 @@ def test_a_stop_string_cuts_the_text():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(decode="nucleus"), "unknown decode='nucleus'"),
+        (dict(decode="nucleus"), "decode='nucleus': expected one of 'greedy', 'beam', 'sample'"),
         (dict(decode="greedy", n=2), "greedy has one"),
         (dict(decode="beam", n=5, num_beams=2), "at most num_beams=2"),
         (dict(max_new_tokens=100), "exceeds the model's context of 64"),

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dyngen_env.lm import logprobs as module
-from dyngen_env.lm.logprobs import completion_logprobs, logprobs_and_entropy, warp_logits
+from dyngen_env.lm.distribution import PLAIN, TokenDistribution
+from dyngen_env.lm.logprobs import completion_logprobs, logprobs_and_entropy
 from tests.support.tiny_models import VOCABULARY, tiny_model
 
 
@@ -22,7 +23,7 @@ def test_equal_the_formula(chunked):
     head = torch.randn(VOCABULARY, 8, generator=generator, requires_grad=True)
     hidden = torch.randn(10, 8, generator=generator)
     targets = torch.randint(0, VOCABULARY, (10,), generator=generator)
-    logprobs, entropies = logprobs_and_entropy(hidden, targets, lambda h: h @ head.T, entropy_gradient=True)
+    logprobs, entropies = logprobs_and_entropy(hidden, targets, None, lambda h, _: h @ head.T, entropy_gradient=True)
     logp = (hidden @ head.T).log_softmax(-1)
     torch.testing.assert_close(logprobs, logp[torch.arange(10), targets])
     torch.testing.assert_close(entropies, -(logp.exp() * logp).sum(-1))
@@ -35,7 +36,9 @@ def test_equal_the_formula(chunked):
 def test_entropy_of_excluded_tokens_is_finite_and_so_is_its_gradient():
     hidden = torch.zeros(1, 4, requires_grad=True)
     legal = torch.tensor([True, True, False, True])
-    _, entropy = logprobs_and_entropy(hidden, torch.tensor([0]), lambda h: warp_logits(h, legal), entropy_gradient=True)
+    _, entropy = logprobs_and_entropy(
+        hidden, torch.tensor([0]), None, TokenDistribution(legal).warp, entropy_gradient=True
+    )
     torch.testing.assert_close(entropy, torch.tensor([3.0]).log())
     entropy.sum().backward()
     assert hidden.grad is not None and hidden.grad.isfinite().all()
@@ -44,14 +47,16 @@ def test_entropy_of_excluded_tokens_is_finite_and_so_is_its_gradient():
 def test_the_entropy_without_gradient_is_the_same_number():
     hidden = torch.randn(6, 5, generator=torch.Generator().manual_seed(2))
     legal = torch.tensor([True, True, False, True, True])
-    arguments = hidden, torch.zeros(6, dtype=torch.long), lambda h: warp_logits(h, legal)
+    arguments = hidden, torch.zeros(6, dtype=torch.long), None, TokenDistribution(legal).warp
     torch.testing.assert_close(
         logprobs_and_entropy(*arguments)[1], logprobs_and_entropy(*arguments, entropy_gradient=True)[1]
     )
 
 
 def test_nothing_to_score_is_nothing():
-    logprobs, entropies = logprobs_and_entropy(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), lambda h: h)
+    logprobs, entropies = logprobs_and_entropy(
+        torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), None, lambda h, _: h
+    )
     assert logprobs.shape == entropies.shape == (0,)
 
 
@@ -64,7 +69,7 @@ def test_completions_are_scored_as_row_by_row_and_padding_changes_nothing(archit
     column = torch.arange(12)
     tokens = tokens.masked_fill(column >= lengths.unsqueeze(1), -1)
     chosen = (column >= 3) & (column < lengths.unsqueeze(1))
-    got = completion_logprobs(model, tokens, chosen)
+    got = completion_logprobs(model, tokens, chosen, PLAIN)
     for row, n in enumerate(lengths.tolist()):
         with torch.no_grad():
             logp = model(input_ids=tokens[row : row + 1, :n]).logits[0].log_softmax(-1)

@@ -2,7 +2,6 @@
 
 import torch
 
-from dyngen_env.lm.logprobs import warp_logits
 from dyngen_env.lm.sampling import greedy, sample, uniforms
 
 
@@ -49,23 +48,3 @@ def test_logprobs_of_samples_and_of_the_greedy_choice():
     tokens, logprobs = sample(logits, torch.tensor([0.99]))  # CDF 0.090, 0.755, 1
     assert tokens.item() == 2
     torch.testing.assert_close(logprobs, logits.log_softmax(-1)[:, 2])
-
-
-def test_warping_by_hand():
-    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    legal = torch.tensor([True, True, False, True])
-    warped = {
-        "legal": (dict(legal=legal), [0.5 / 0.85, 0.3 / 0.85, 0, 0.05 / 0.85]),
-        "top_k": (dict(top_k=2), [0.5 / 0.8, 0.3 / 0.8, 0, 0]),
-        "top_p": (dict(top_p=0.6), [0.5 / 0.8, 0.3 / 0.8, 0, 0]),  # 0.5 < 0.6: the token that crosses stays
-        "top_p one": (dict(top_p=0.4), [1.0, 0, 0, 0]),
-        "temperature": (dict(temperature=0.5), [0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365]),
-    }
-    for name, (arguments, expected) in warped.items():
-        got = warp_logits(logits, **arguments).softmax(-1)[0]
-        torch.testing.assert_close(got, torch.tensor(expected), atol=1e-6, rtol=1e-5, msg=name)
-
-
-def test_a_head_wider_than_the_vocabulary_is_cut():
-    logits = torch.zeros(2, 7)
-    assert warp_logits(logits, legal=torch.ones(5, dtype=torch.bool)).shape == (2, 5)

@@ -19,10 +19,11 @@ from tests.support.envs import EOS, batch, single, write
 
 
 class Pieces:
-    """A tokenizer of given pieces; the last token is a control token."""
+    """A tokenizer of given pieces; the last token ends a text."""
 
     def __init__(self, *pieces):
         self.token_bytes = (*pieces, b"")
+        self.end_ids = self.control_ids = frozenset({len(pieces)})
 
     def __len__(self):
         return len(self.token_bytes)
@@ -177,3 +178,15 @@ def test_too_many_words_are_refused():
     with pytest.raises(ValueError, match="ban fewer words"):
         BannedWords([f"{i:030b}"[::-1] for i in range(6000)], tokenizer)
     assert len(BannedWords(["a b c"], ByteTokenizer()).words) == 1
+
+
+def test_bans_that_leave_no_token_are_refused():
+    class Endless(ByteTokenizer):
+        """Only letters may be written, and no token ends a text."""
+
+        end_ids = frozenset()
+        control_ids = frozenset(range(260)) - frozenset(b"abc")
+
+    BannedWords(["a", "b"], Endless())
+    with pytest.raises(ValueError, match=r"banned=\('a', 'b', 'c'\) leaves no legal token after some texts"):
+        BannedWords(["a", "b", "c"], Endless())

@@ -1,4 +1,4 @@
-"""Arguments of the environments, checked: every error says what is possible."""
+"""Arguments that people give, checked: every error says what was given and what is possible."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     raise ValueError(f"autoreset_mode={mode!r}: expected one of {', '.join(m.name for m in AutoresetMode)}")
 
 
-def usable_device(name: str) -> torch.device:
-    """The device. In a worker process this must come before the first tensor is made.
+def usable_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name; None is the CPU. In a worker process this must come before the first tensor is made.
 
     Raises:
-        ValueError: no such device.
+        ValueError: torch knows no such device, or it is not available here.
         RuntimeError: CUDA in a forked worker.
     """
     try:
-        device = torch.device(name)
+        device = torch.device("cpu" if name is None else name)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"device={name!r} is no device of torch: expected cpu, cuda, cuda:1, mps, ...") from error
     if multiprocessing.parent_process() is not None:
@@ -51,7 +51,7 @@ def usable_device(name: str) -> torch.device:
                 "async vector env, or step one native vector env on the device instead"
             )
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).tolist()  # the read back tells a device that holds numbers from "meta"
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device={name!r} is not available here: {error}") from error
+        raise ValueError(f"device={str(name)!r} is not available here: {str(error).splitlines()[0]}") from error
     return device
