@@ -8,19 +8,18 @@ import textwrap
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
-from rich.console import Console
-from rich.control import Control
-from rich.segment import ControlType, SegmentLines
-from rich.text import Text
 
 from dyngen_env.mdp.state import FINISH_REASONS, TokenState
 from dyngen_env.text.tokenizer import Tokenizer, decode
 from dyngen_env.types import Dialogue
+
+if TYPE_CHECKING:  # rich and Pillow load when something is drawn with them: most environments never are
+    from PIL import ImageFont
+    from rich.text import Text
 
 RENDER_MODES = ("ansi", "human", "rgb_array")
 WIDTH, HEIGHT, FONT_SIZE = 640, 360, 16
@@ -103,6 +102,11 @@ class Renderer:
 
     def _print(self, frames: list[Text], over: bool) -> None:
         """On a terminal in place of the frame before, unless that was `over`; elsewhere one below the other, plain."""
+        from rich.console import Console
+        from rich.control import Control
+        from rich.segment import ControlType, SegmentLines
+        from rich.text import Text
+
         console = Console(file=sys.stdout, force_jupyter=False)
         frame = Text("\n").join(frames)
         if not console.is_terminal:
@@ -140,12 +144,16 @@ def _ansi(spans: Spans, note: str) -> str:
 
 
 def _rich(spans: Spans, note: str) -> Text:
+    from rich.text import Text
+
     return Text.assemble(*((text, ink.rich) for text, ink in spans), f"\n[{note}]")
 
 
 @cache
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """DejaVu Sans, which matplotlib brings: Pillow's own font has no "é". Found without importing matplotlib."""
+    from PIL import ImageFont
+
     spec = importlib.util.find_spec("matplotlib")
     file = Path(spec.origin if spec and spec.origin else "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"
     return ImageFont.truetype(file, FONT_SIZE) if file.is_file() else ImageFont.load_default(FONT_SIZE)
@@ -153,6 +161,8 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _image(spans: Spans, note: str) -> np.ndarray:
     """(HEIGHT, WIDTH, 3) uint8; of a long text the last lines."""
+    from PIL import Image, ImageDraw
+
     picture = Image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
     draw, font = ImageDraw.Draw(picture), _font()
     text = "".join(part for part, _ in spans)

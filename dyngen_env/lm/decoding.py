@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from dyngen_env import mdp
 from dyngen_env.arguments import one_of, positive
@@ -19,6 +19,9 @@ from dyngen_env.mdp.rules import token_rules
 from dyngen_env.mdp.state import TokenState
 from dyngen_env.text.padding import pad_rows
 from dyngen_env.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DECODERS = ("greedy", "beam", "sample")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.heads import hidden_states, lm_head
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CHUNK_ELEMENTS = 2**21  # logits computed at a time: 8 MB in float32, which allocators reuse without page faults
 KEPT_ELEMENTS = 2**24  # logits kept for the backward pass; if there are more, it computes them again

@@ -7,8 +7,6 @@ import json
 from functools import cached_property, lru_cache
 from typing import Any
 
-from tokenizers import AddedToken
-
 from dyngen_env.text.chat_template import ROLES, TurnTokens, following, rendered, turn_tokens
 
 END_OF_TURN = (
@@ -33,6 +31,8 @@ class HFTokenizer:
         controls = _control_tokens(hf)
         plain = [t.content for t in hf.added_tokens_decoder.values() if t.content in controls and not t.special]
         if plain:  # a role token that text could spell: only of special tokens can the spelling be split
+            from tokenizers import AddedToken
+
             hf = copy.deepcopy(hf)
             hf.add_tokens(
                 [AddedToken(content, special=True, normalized=False) for content in plain], special_tokens=True

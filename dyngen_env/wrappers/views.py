@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
-from transformers import PreTrainedModel
 
 from dyngen_env.lm.engine.reader import LMReader
 
-LM = str | PreTrainedModel
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LM: TypeAlias = "str | PreTrainedModel"  # a model or its name
 Shown = tuple[Any, dict[str, np.ndarray]]  # B observations, and what is added to the infos: each (B, ...)
 
 

@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
-from accelerate.utils import get_cpu_distributed_information
 from torch import Tensor, nn
 
 Value = TypeVar("Value")
@@ -137,6 +135,9 @@ def from_launcher() -> Processes:
     Accelerate reads the launcher's variables and joins the process group: NCCL for GPUs (and each process gets its
     own), gloo for what is on the CPU.
     """
+    from accelerate import PartialState
+    from accelerate.utils import get_cpu_distributed_information
+
     if get_cpu_distributed_information().world_size == 1:
         return SINGLE_PROCESS
     gpus = torch.cuda.is_available()

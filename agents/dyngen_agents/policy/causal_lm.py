@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import hidden_states, lm_head
 from dyngen_env.lm.logprobs import logprobs_and_entropy
 from dyngen_env.lm.sampling import greedy, sample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Action(NamedTuple):

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from dyngen_env.lm.loading.quiet import quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FOLDER, WEIGHTS = "adapter", "adapter_model.safetensors"  # the second is PEFT's name
 PREFIX = "base_model.model."  # of the names in a file of PEFT's

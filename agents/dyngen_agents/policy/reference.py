@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from dyngen_agents.policy.lora import base_of
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.logprobs import completion_logprobs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Reference:

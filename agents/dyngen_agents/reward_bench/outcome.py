@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from dyngen_agents.reward_bench.matrix import UNTRAINED, Cell, Matrix
-from dyngen_agents.reward_bench.pictures import draw_curves, draw_matrix
 from dyngen_agents.reward_bench.plan import Plan, plan_as_json, run_folder
 from dyngen_agents.reward_bench.report import CURVES, PICTURE, report
 from dyngen_agents.reward_bench.scores import Score, Scores, held_out
@@ -32,6 +31,8 @@ class Outcome:
 
 def write_outcome(outcome: Outcome) -> None:
     """Write report.md, matrix.png, curves.png and results.json."""
+    from dyngen_agents.reward_bench.pictures import draw_curves, draw_matrix  # imports matplotlib
+
     plan, out, matrix = outcome.plan, outcome.out, outcome.matrix
     curves = {
         design.name: [read_metrics(run_folder(out, design, seed)) for seed in range(plan.seeds)]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.sb3.segments import Segments
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.heads import hidden_states
 from dyngen_env.lm.logprobs import logprobs_and_entropy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Observations = Tensor | dict[str, Tensor] | Segments
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 PANELS = (
@@ -29,6 +27,9 @@ def draw_learning_curve(path: Path, metrics: Sequence[dict[str, Any]], title: st
     Args:
         metrics: records of `metrics.jsonl`, at least one.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     updates = np.array([record["update"] for record in metrics])
     figure = Figure(figsize=(13.5, 4.2), dpi=100, layout="constrained")
     figure.suptitle(title, fontsize=13, color=INK, x=0.01, ha="left")

@@ -11,9 +11,7 @@ off-policy sequences; `max_completion_length` does not bind a `rollout_func`: th
 
 from __future__ import annotations
 
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
@@ -23,6 +21,9 @@ from dyngen_agents.trl.positions import count_from_first_token
 from dyngen_agents.trl.prompts import examples_of, prompt_text
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.distribution import SamplingConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class EnvRollout:

@@ -8,13 +8,17 @@ the others run. So any loop that asks for the logits of a growing sequence decod
 from __future__ import annotations
 
 import weakref
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from dyngen_env.lm.engine.fuse import fuse_activations
 from dyngen_env.lm.engine.heads import lm_head
-from dyngen_env.lm.engine.slots import SlotCache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from dyngen_env.lm.engine.slots import SlotCache
 
 
 class Engine:
@@ -132,6 +136,8 @@ class Engine:
         ):
             reusable = held is not None and (held.num_slots, held.max_length) == (rows, width)
             if not reusable or self._tokens.device != tokens.device:
+                from dyngen_env.lm.engine.slots import SlotCache  # imports transformers, which takes seconds
+
                 self._cache = SlotCache(self.model.config, rows, width)
             self._tokens = torch.full_like(tokens, -1)
             self._lengths = tokens.new_zeros(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import nn
-from transformers.activations import NewGELUActivation
 
 
 def fuse_activations(model: nn.Module) -> None:
@@ -11,6 +10,8 @@ def fuse_activations(model: nn.Module) -> None:
 
     The tanh approximation of Hendrycks and Gimpel 2016; results differ by float rounding only.
     """
+    from transformers.activations import NewGELUActivation
+
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):

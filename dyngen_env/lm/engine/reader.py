@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import lm_head
 from dyngen_env.lm.loading.models import context_window, load_model, load_tokenizer
 from dyngen_env.text.huggingface import adapted
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class LMReader:

@@ -4,6 +4,8 @@ Reading the 98 MB of SmolLM2 takes 20 s on two cores, most of it to unpack the 4
 loads in one or two. The folder holds the unpacked weights in float32, so it gives exactly what the file gives.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import io
@@ -13,10 +15,12 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FORMAT = 1  # raise it when the conversion changes, so that older folders are not used
 
@@ -51,6 +55,8 @@ def converted_folder(path: Path) -> Path:
 
 def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model (float32, CPU) and the tokenizer in a `.gguf` file, without a cache."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that listens to no setting
         model: Any = AutoModelForCausalLM.from_pretrained(dtype=torch.float32, **where)

