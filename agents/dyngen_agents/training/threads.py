@@ -82,7 +82,8 @@ def seconds_of_passes(policy: CausalLMPolicy, threads: int) -> float:
     torch.set_num_threads(threads)
     size = sum(parameter.numel() for parameter in policy.parameters())
     rows = max(2, min(MOST_ROWS, int(WORK / (size * TOKENS))))
-    tokens = torch.full((rows, TOKENS), int(policy.legal.nonzero()[0]))
+    legal = policy.distribution.legal
+    tokens = torch.full((rows, TOKENS), 0 if legal is None else int(legal.nonzero()[0]))
     completion_mask = torch.ones_like(tokens, dtype=torch.bool)
     completion_mask[:, 0] = False  # nothing stands before the first token that it could be predicted from
     began = time.perf_counter()

@@ -5,6 +5,7 @@ import torch
 
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.training import threads
+from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.loading.models import load_model
 
 
@@ -18,7 +19,7 @@ def two_threads():
 @pytest.fixture
 def policy(tiny_model) -> CausalLMPolicy:
     lm = load_model(str(tiny_model), fresh=True)
-    return CausalLMPolicy(lm, torch.ones(lm.config.vocab_size, dtype=torch.bool))
+    return CausalLMPolicy(lm, TokenDistribution(torch.ones(lm.config.vocab_size, dtype=torch.bool)))
 
 
 def trial_of(times: dict[int, float], monkeypatch) -> list[int]:
