@@ -32,17 +32,26 @@ def autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     raise ValueError(f"autoreset_mode={mode!r}: expected one of {', '.join(m.name for m in AutoresetMode)}")
 
 
+def named_device(name: str | torch.device | None) -> torch.device:
+    """The device of that name, which need not be usable here; None is the CPU.
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
+    try:
+        return torch.device("cpu" if name is None else name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={name!r} is no device of torch: expected cpu, cuda, cuda:1, mps, ...") from error
+
+
 def usable_device(name: str | torch.device | None) -> torch.device:
-    """The device of that name; None is the CPU. In a worker process this must come before the first tensor is made.
+    """The device of that name, tried out. In a worker process this must come before the first tensor is made.
 
     Raises:
         ValueError: torch knows no such device, or it is not available here.
         RuntimeError: CUDA in a forked worker.
     """
-    try:
-        device = torch.device("cpu" if name is None else name)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device={name!r} is no device of torch: expected cpu, cuda, cuda:1, mps, ...") from error
+    device = named_device(name)
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)  # a forked child of a process that ran threaded torch hangs otherwise
         if device.type == "cuda" and torch.cuda._is_in_bad_fork():

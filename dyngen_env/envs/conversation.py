@@ -11,6 +11,7 @@ import torch
 from dyngen_env import mdp
 from dyngen_env.envs.seeding import stream_generator
 from dyngen_env.mdp.state import GOAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
+from dyngen_env.text.padding import pad_rows
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Feedback
 from dyngen_env.users import User
@@ -138,9 +139,7 @@ def oldest_turns(chosen: Sequence[bool], excess: int) -> tuple[int, int]:
 def _hear(spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int]) -> TokenState:
     """`mdp.hear` of words given as lists."""
     device = spoken.tokens.device
-    padded = torch.zeros(len(words), max(1, *map(len, words)), dtype=torch.int64)
-    for i, ids in enumerate(words):
-        padded[i, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    padded = pad_rows(words, max(1, *map(len, words)))
     counts = torch.tensor([len(ids) for ids in words], device=device)
     return mdp.hear(
         spoken, torch.tensor(rows, device=device), padded.to(device), counts, torch.tensor(ends, device=device)

@@ -12,6 +12,7 @@ import torch
 
 from dyngen_env.envs.seeding import stream_generator, stream_uniform
 from dyngen_env.tasks import Prompts, Task, as_example
+from dyngen_env.text.padding import pad_rows
 from dyngen_env.types import Example
 
 
@@ -102,10 +103,7 @@ class ExampleSource:
         return None
 
     def _pad(self, ids: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens = torch.full((len(ids), self.context), -1)
-        for row, prompt in enumerate(ids):
-            tokens[row, : len(prompt)] = torch.tensor(prompt)
-        return tokens.to(self.device), torch.tensor([len(i) for i in ids]).to(self.device)
+        return pad_rows(ids, self.context).to(self.device), torch.tensor([len(i) for i in ids]).to(self.device)
 
 
 def _per_row(name: str, value: Any, rows: int, kind: Any) -> list[Any]:

@@ -24,6 +24,7 @@ from dyngen_env.envs.observations import Observer, row_of
 from dyngen_env.envs.rendering import RENDER_MODES, Renderer
 from dyngen_env.envs.seeding import EpisodeSeeds
 from dyngen_env.envs.strict_keywords import strict_keywords
+from dyngen_env.envs.token_space import TokenSpace
 from dyngen_env.envs.tokenizer_choice import choose_tokenizer
 from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from dyngen_env.mdp.banned import BannedWords, read_words
@@ -158,7 +159,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
 
         self._observer = Observer(observation, self.tokenizer, max_context_tokens, max_new_tokens)
         self.single_observation_space = self._observer.space
-        self.single_action_space = gym.spaces.Discrete(len(self.tokenizer))
+        self.single_action_space = TokenSpace(len(self.tokenizer), max_context_tokens, words)
         self._batch_spaces()
         self._renderer = Renderer(self.tokenizer)
 

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from dyngen_env.arguments import named_device
 from dyngen_env.assets.reviews import film_prompts
 from dyngen_env.lm.engine.heads import hidden_states
 from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.huggingface import adapted
+from dyngen_env.text.padding import pad_rows
 
 SENTENCE_TRANSFORMERS = "sentence-transformers/"  # names that begin so are models of that package
 ORDINARY = 64  # texts whose mean is the origin
@@ -36,7 +38,7 @@ class MeanHiddenState:
     """
 
     def __init__(self, model: str, device: torch.device | str = "cpu"):
-        self.model, self.device = model, torch.device(device)
+        self.model, self.device = model, named_device(device)
 
     def encode(self, sentences: list[str]) -> np.ndarray:
         """(N, D) float32."""
@@ -50,10 +52,7 @@ class MeanHiddenState:
     def _means(self, sentences: list[str]) -> np.ndarray:
         lm, tokenizer = load_model(self.model, device=self.device), adapted(load_tokenizer(self.model))
         ids = [tokenizer.encode(text) or tokenizer.encode_prompt("") for text in sentences]
-        tokens = torch.full((len(ids), max(map(len, ids))), -1)
-        for row, own in enumerate(ids):
-            tokens[row, : len(own)] = torch.tensor(own)
-        tokens = tokens.to(self.device)
+        tokens = pad_rows(ids).to(self.device)
         there = (tokens >= 0).unsqueeze(2)  # (N, T, 1)
         return ((hidden_states(lm, tokens).float() * there).sum(1) / there.sum(1)).cpu().numpy()
 

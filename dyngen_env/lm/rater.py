@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
+from dyngen_env.text.padding import pad_rows
 
 BEFORE, AFTER = "Review: ", "\nThe reviewer's opinion of it: it is"
 BATCH_TOKENS = 1024  # padding included: bounds memory, changes no result
@@ -67,8 +68,7 @@ def last_states(model: str, layers: Sequence[int], texts: Sequence[str], device:
     ids = [[*before, *tokenizer.encode(text, add_special_tokens=False), *after] for text in texts]
     out = np.zeros((len(texts), len(layers), lm.config.get_text_config().hidden_size), dtype=np.float32)
     for rows in _by_length(ids):
-        width = max(len(ids[row]) for row in rows)
-        tokens = torch.tensor([ids[row] + [0] * (width - len(ids[row])) for row in rows], device=device)
+        tokens = pad_rows([ids[row] for row in rows], fill=0).to(device)
         states = lm.base_model(input_ids=tokens, output_hidden_states=True, use_cache=False).hidden_states
         last = torch.tensor([len(ids[row]) - 1 for row in rows], device=device)
         picked = [states[layer][torch.arange(len(rows), device=device), last] for layer in layers]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dyngen_env import mdp
+from dyngen_env.arguments import named_device
 from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.loading.models import context_window, load_config, load_model, load_tokenizer
@@ -55,7 +56,7 @@ class LMUser:
         top_p: float = 0.95,
         device: str = "cpu",
     ):
-        self.model, self.role, self.device = model, role, torch.device(device)
+        self.model, self.role, self.device = model, role, named_device(device)
         self.max_new_tokens, self.sampling = max_new_tokens, SamplingConfig(temperature, top_p=top_p)
         self.window = context_window(load_config(model))
         if len(self.tokenizer.encode_opening(f"{role}\n\n\n{TASK}")) + max_new_tokens > self.window:

@@ -28,6 +28,7 @@ from dyngen_agents.pretraining.make_reviews_lm import IGNORED, loss, save
 from dyngen_env.assets.reviews import film_prompts, load_reviews
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.huggingface import HFTokenizer, adapted
+from dyngen_env.text.padding import pad_rows
 from dyngen_env.types import Dialogue, Example
 from dyngen_env.users.personas import Persona
 from dyngen_env.users.simulated import SimulatedUser
@@ -124,11 +125,8 @@ def batches(rows: Sequence[tuple[list[int], list[int]]], recipe: Recipe) -> list
 
 
 def _padded(rows: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
-    shape = len(rows), max(len(ids) for ids, _ in rows)
-    ids, labels = torch.zeros(shape, dtype=torch.int64), torch.full(shape, IGNORED)
-    for i, (row, wanted) in enumerate(rows):
-        ids[i, : len(row)], labels[i, : len(row)] = torch.tensor(row), torch.tensor(wanted)
-    return ids, labels
+    ids, labels = zip(*rows, strict=True)
+    return pad_rows(ids, fill=0), pad_rows(labels, fill=IGNORED)
 
 
 def train(recipe: Recipe) -> Any:

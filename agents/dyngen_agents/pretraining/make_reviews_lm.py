@@ -31,6 +31,7 @@ from dyngen_agents.pretraining.ngrams import baseline_perplexities
 from dyngen_agents.pretraining.reviews_lm_card import CARD
 from dyngen_agents.pretraining.reviews_tokenizer import train_tokenizer
 from dyngen_env.assets.reviews import KINDS, load_reviews
+from dyngen_env.text.padding import pad_rows
 
 IGNORED = -100  # the label that cross_entropy skips
 DEFAULT_OUT = Path(dyngen_env.assets.__file__).with_name("reviews-lm")
@@ -128,11 +129,7 @@ def _fill(texts: Sequence[list[int]], batch_tokens: int) -> Iterator[list[list[i
 
 
 def _padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    shape = len(rows), max(map(len, rows))
-    ids, labels = torch.full(shape, pad), torch.full(shape, IGNORED)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = labels[i, : len(row)] = torch.tensor(row)
-    return ids, labels
+    return pad_rows(rows, fill=pad), pad_rows(rows, fill=IGNORED)
 
 
 @torch.no_grad()

@@ -16,9 +16,9 @@ from dyngen_agents.reward_bench.plan import PLAN, Plan, check_goes_on, read_plan
 from dyngen_agents.reward_bench.progress import BenchProgress
 from dyngen_agents.reward_bench.scores import Scores, check_designs
 from dyngen_agents.reward_bench.workers import Workers, available_cores
-from dyngen_agents.runs.environment import usable_device
 from dyngen_agents.runs.folder import new_run_folder
 from dyngen_agents.training.progress import time_left
+from dyngen_env.arguments import usable_device
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def bench_rewards(bench: RewardBench, stop: StopRequest | None = None) -> Path:
         if bench.minutes is not None:
             plan = _with_updates(plan, saved.training.updates)
         check_goes_on(plan, saved, out)
-    count = bench.workers or (available_cores() if usable_device(bench.device) == "cpu" else 1)
+    count = bench.workers or (available_cores() if usable_device(bench.device).type == "cpu" else 1)
     began = time.monotonic()
     with (
         stop or StopRequest() as stop,

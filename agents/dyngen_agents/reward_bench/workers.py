@@ -22,7 +22,7 @@ SECONDS_BETWEEN_LOOKS = 0.5
 class Workers:
     """`with Workers(count, stop) as workers: for job, result in workers.run(work, jobs)`.
 
-    One worker is this very process. More are spawned, with one thread each (see `envs.arguments`): a small model
+    One worker is this very process. More are spawned, with one thread each (see `dyngen_env.arguments`): a small model
     gains so little from a second thread that two runs side by side end sooner than one after the other.
 
     Args:

@@ -8,7 +8,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 
 import dyngen_env  # noqa: F401  registers the ids
 from dyngen_agents.runs.config import TrainConfig
@@ -37,7 +36,6 @@ def make_env(
         ValueError: the env is none of ours, has no language model, or cannot be built; the message says why.
         gymnasium.error.Error: an unknown id.
     """
-    device = usable_device(config.device)
     options: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
     if reward is not None:
         options["reward"] = reward
@@ -47,7 +45,7 @@ def make_env(
         vectorization_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
         output="torch",
         autoreset_mode="same_step",
-        device=device,
+        device=config.device or "cpu",
         split=prompt_split(config.prompts, split),
         **options,
     ).unwrapped
@@ -82,12 +80,3 @@ def draw_examples(env: TextGenVectorEnv, count: int, seed: int) -> list[Example]
         order = np.random.default_rng(seed).permutation(len(env.task.examples))
         return [env.task.examples[i] for i in np.resize(order, count)]
     return [env.task.sample(np.random.default_rng([seed, i])) for i in range(count)]
-
-
-def usable_device(name: str | None) -> str:
-    """The device's name, "cpu" for None. Raises ValueError if this machine or this build of torch lacks it."""
-    try:
-        torch.zeros(1, device=name or "cpu")
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
-    return name or "cpu"

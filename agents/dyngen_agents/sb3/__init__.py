@@ -1,5 +1,9 @@
 """A causal language model in Stable-Baselines3: the policy, a rollout buffer that keeps it fast, the env's adapter.
 
+The policy acts and learns under the env's one distribution: legal tokens, no banned words (the env's action space
+names them), and its own `sampling`. SB3's `evaluate_policy` is greedy by default, and a model's likeliest text says
+little of those that it draws: `evaluate_policy(..., deterministic=False)` measures what was trained.
+
 `dyngen_agents.sb3.maskable` holds the policy for sb3-contrib's MaskablePPO; it needs sb3-contrib.
 """
 

@@ -21,7 +21,17 @@ Observations = Tensor | dict[str, Tensor] | Segments
 
 
 def token_rows(obs: Tensor | dict[str, Tensor]) -> Tensor:
-    """(B, L) int64, -1 where empty, of observations of either kind."""
+    """(B, L) int64, -1 where empty, of observations of either kind.
+
+    Raises:
+        ValueError: they are floats, which are no tokens.
+    """
+    parts = (obs["input_ids"], obs["attention_mask"]) if isinstance(obs, dict) else (obs,)
+    if any(part.is_floating_point() for part in parts):
+        raise ValueError(
+            "observations are floats, expected tokens, which are integers: a wrapper such as VecNormalize scales them. "
+            "Use VecNormalize(env, norm_obs=False), which scales rewards only"
+        )
     if isinstance(obs, dict):
         return obs["input_ids"].long().masked_fill(obs["attention_mask"] == 0, -1)
     return obs.long()

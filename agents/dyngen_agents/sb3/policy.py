@@ -43,12 +43,14 @@ class LMActorCritic:
         lr_schedule: as SB3 gives it.
         model: names the language model, as `dyngen_env.lm.load_model` understands it. Only the name is saved
             beside the weights, so a saved agent needs the model where it was.
-        sampling: temperature, top-k and top-p of the one distribution that acts and is learned.
+        sampling: temperature, top-k and top-p of the one distribution that acts and is learned. The words that the env
+            bans come with its action space.
         use_sde: PPO and A2C always pass it, and refuse it themselves for actions that are tokens.
         optimizer_class, optimizer_kwargs: as for SB3's own policies.
 
     Raises:
-        ValueError: the spaces are not those of an env with this model's tokens; the message says what to change.
+        ValueError: the spaces are not those of an env with this model's tokens, or temperature is 0; the message says
+            what to change. In `forward`: the observations are no tokens any more (VecNormalize).
     """
 
     lm_policy: CausalLMPolicy
@@ -73,6 +75,7 @@ class LMActorCritic:
     ):
         _check_spaces(observation_space, action_space, model)
         self.model_name, self.sampling = model, sampling or SamplingConfig()
+        self.sampling.require_chance()
         super().__init__(
             observation_space,
             action_space,
@@ -174,6 +177,12 @@ def _check_spaces(observation_space: spaces.Space, action_space: spaces.Space, m
             f"policy {model!r} cannot read observations in {observation_space}: expected tokens, "
             f'Box(-1, {known - 1}, (L,), int64). Make the env with observation="tokens" or "dict", without wrappers '
             "that change observations"
+        )
+    context = getattr(action_space, "context", rows.shape[0])  # type: ignore[union-attr, index]
+    if rows.shape[0] != context:  # type: ignore[union-attr, index]
+        raise ValueError(
+            f"observations have {rows.shape[0]} tokens, those of the env {context}: a wrapper such as VecFrameStack "  # type: ignore[union-attr, index]
+            "puts several side by side. Leave it out: each observation holds the whole text so far"
         )
     window = context_window(load_config(model))
     if rows.shape[0] > window:  # type: ignore[union-attr, index]

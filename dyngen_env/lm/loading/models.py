@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from dyngen_env.arguments import named_device, usable_device
 from dyngen_env.lm.engine.fuse import fuse_activations
 from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.gguf_cache import converted_folder, read_gguf
@@ -59,9 +60,13 @@ def load_model(
     By default it is frozen (no gradients) and shared by all who ask for the same files, device and dtype. With
     `fresh=True` it is a private copy whose parameters want gradients. A folder that was written again since is
     loaded again.
+
+    Raises:
+        ValueError: the device is none, or not available here.
     """
-    source, device = resolve(name), torch.device(device)
+    source, device = resolve(name), named_device(device)
     if fresh:
+        usable_device(device)  # before the work of reading
         return nn.Module.to(_read_model(source, name, dtype), device)
     with exclusive():
         return _frozen_model(source, name, device, dtype)
@@ -88,6 +93,7 @@ def _tokenizer(source: Source, name: str) -> PreTrainedTokenizerBase:
 
 @lru_cache(maxsize=8)
 def _frozen_model(source: Source, name: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    usable_device(device)  # before the work of reading
     return nn.Module.to(_read_model(source, name, dtype).requires_grad_(False), device)
 
 
