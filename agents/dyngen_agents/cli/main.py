@@ -261,7 +261,7 @@ def _inspect(options: Inspect) -> int:
 
 
 def _generate(options: Generate) -> int:
-    name = _model_of(options.run)
+    name, banned = _model_of(options.run)
     texts = generate(
         load_model(name, device=options.device),
         HFTokenizer(load_tokenizer(name)),
@@ -274,6 +274,7 @@ def _generate(options: Generate) -> int:
         num_beams=options.num_beams,
         n=options.n,
         seed=options.seed,
+        banned=banned,
     )
     if options.json:
         answers = [{"prompt": p, "texts": t} for p, t in zip(options.prompt, texts, strict=True)]
@@ -300,15 +301,17 @@ def _bench(options: Bench) -> int:
     return 0
 
 
-def _model_of(name: str) -> str:
-    """The folder of a run, verified, or `name` itself if it is no run."""
+def _model_of(name: str) -> tuple[str, Sequence[str]]:
+    """The folder of a run, verified, and the words that it may not write; or `name` itself if it is no run."""
     try:
         run = find_run(name)
     except FileNotFoundError:
         if name == "latest":
             raise
-        return name
-    return str(open_checkpoint(run, training=False).folder)
+        return name, ()
+    checkpoint = open_checkpoint(run, training=False)
+    # Runs of version 0.1 know only what was asked for, not what the env says by itself.
+    return str(checkpoint.folder), checkpoint.record.get("banned", checkpoint.record["train"].get("banned") or ())
 
 
 def _log_to_stderr() -> None:

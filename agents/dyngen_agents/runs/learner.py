@@ -160,6 +160,7 @@ class Learner:
             "train": asdict(self.config),
             "algorithm_config": asdict(self.algorithm_config),
             "custom_reward": self.custom_reward,
+            "banned": [] if self.env.banned is None else list(self.env.banned.words),
             "kl_control": self.algorithm.kl_control.state_dict(),
             "reward_scale": asdict(self.reward_scale),
             "versions": versions(),

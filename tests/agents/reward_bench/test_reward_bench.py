@@ -138,7 +138,7 @@ def test_scores_are_what_an_env_pays_and_what_evaluate_finds(tiny_config):
     assert (found.design, found.seed) == ("vowels", 3)
     for design in pair:
         env = make_env(replace(config, reward=design.expression), 12, "eval")
-        policy = CausalLMPolicy(load_model(str(run)), env.legal_tokens())
+        policy = CausalLMPolicy(load_model(str(run)), env.token_distribution())
         batch = collect(env, Actor(policy, 3), 12, examples=draw_examples(env, 12, 3), seed=3)
         paid = batch.episode_returns.double().numpy()
         assert found.rewards[design.name].value == pytest.approx(paid.mean(), abs=1e-5)

@@ -12,7 +12,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
 
 from dyngen_agents.sb3 import KLPenalty, LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
 from dyngen_env.lm.distribution import SamplingConfig
@@ -334,7 +334,28 @@ def test_observations_that_are_no_tokens_are_refused(tiny_model, space):
 
 
 def test_a_context_longer_than_the_window_is_refused(tiny_model):
+    tokens = gym.spaces.Discrete(vec_env(tiny_model).action_space.n)
     with pytest.raises(ValueError, match="reads at most 128"):
-        LMActorCriticPolicy(
-            gym.spaces.Box(-1, 10, (129,), np.int64), vec_env(tiny_model).action_space, lambda _: 0.1, str(tiny_model)
-        )
+        LMActorCriticPolicy(gym.spaces.Box(-1, 10, (129,), np.int64), tokens, lambda _: 0.1, str(tiny_model))
+
+
+@pytest.mark.parametrize("observation", ["tokens", "dict"])
+def test_stacked_observations_are_refused(tiny_model, observation):
+    env = VecFrameStack(vec_env(tiny_model, observation=observation), 3)
+    with pytest.raises(ValueError, match="have 96 tokens, those of the env 32: a wrapper such as VecFrameStack"):
+        make(tiny_model, buffer=None, env=env)
+
+
+@pytest.mark.parametrize("observation", ["tokens", "dict"])
+def test_scaled_observations_are_refused_and_scaled_rewards_are_not(tiny_model, observation):
+    env = vec_env(tiny_model, observation=observation)
+    with pytest.raises(ValueError, match=r"floats.*Use VecNormalize\(env, norm_obs=False\)"):
+        make(tiny_model, buffer=None, env=VecNormalize(env)).learn(64)
+    agent = make(tiny_model, buffer=None, env=VecNormalize(env, norm_obs=False)).learn(64)
+    with pytest.raises(ValueError, match="a wrapper such as VecNormalize scales them"):
+        agent.predict({k: v / 2 for k, v in env.reset().items()} if observation == "dict" else env.reset() / 2)
+
+
+def test_a_greedy_policy_is_refused(tiny_model):
+    with pytest.raises(ValueError, match="temperature is 0, which is greedy"):
+        make(tiny_model, sampling=SamplingConfig(temperature=0))
