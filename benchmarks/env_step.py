@@ -13,8 +13,8 @@ from gymnasium.vector import SyncVectorEnv
 from benchmarks import setting
 from benchmarks.harness import Row, compare, main, rate
 from benchmarks.minimal_env import MinimalTextEnv
+from dyngen_env import Transition
 from dyngen_env.rewards import Reward
-from dyngen_env.types import Transition
 
 
 class Worth(Reward):

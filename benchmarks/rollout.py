@@ -12,12 +12,8 @@ import torch
 
 from benchmarks import setting
 from benchmarks.harness import Row, compare, main, rate
-from dyngen_agents.data.rollout import collect
-from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_env.lm.engine.heads import hidden_states
-from dyngen_env.lm.loading.models import load_model
-from dyngen_env.lm.sampling import sample, uniforms
+from dyngen_agents import Actor, CausalLMPolicy, collect
+from dyngen_env.lm import hidden_states, load_model, sample, uniforms
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
@@ -157,8 +153,7 @@ def memory() -> Row:
 
 MEMORY = """
 import re, torch
-from dyngen_agents.policy.causal_lm import Actor, CausalLMPolicy
-from dyngen_agents.data.rollout import collect
+from dyngen_agents import Actor, CausalLMPolicy, collect
 from benchmarks import setting
 torch.set_num_threads(2)
 lm = setting.model(50_000)

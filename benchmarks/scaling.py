@@ -15,9 +15,7 @@ from matplotlib import pyplot as plt
 from benchmarks import setting
 from benchmarks.harness import Row, compare, main, rate
 from benchmarks.rollout import generate
-from dyngen_agents.data.rollout import collect
-from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents import Actor, CausalLMPolicy, collect
 
 BATCHES, LENGTHS = (1, 4, 16, 64, 256), (24, 48, 96, 192, 384)
 POWERS = (125, 250, 500, 1000, 2000, 4000)  # tokens per second, on the axis

@@ -15,10 +15,7 @@ from transformers import GPT2ForSequenceClassification, PreTrainedTokenizerFast
 
 from benchmarks import setting
 from benchmarks.harness import Row, compare, main
-from dyngen_agents.algorithms.ppo import PPO, PPOConfig
-from dyngen_agents.data.rollout import collect
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_agents.policy.reference import Reference
+from dyngen_agents import PPO, CausalLMPolicy, PPOConfig, Reference, collect
 
 BATCH, EPOCHS = 64, 4
 

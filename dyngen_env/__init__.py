@@ -6,6 +6,17 @@ from dyngen_env.mdp.state import TokenState
 from dyngen_env.registration import register_all
 from dyngen_env.types import Dialogue, Example, Feedback, Transition
 
-register_all()
+__version__ = "0.2.0"  # the distribution's: the build reads it here
 
-__all__ = ["Dialogue", "Example", "Feedback", "TextGenEnv", "TextGenVectorEnv", "TokenState", "Transition"]
+__all__ = [
+    "Dialogue",
+    "Example",
+    "Feedback",
+    "TextGenEnv",
+    "TextGenVectorEnv",
+    "TokenState",
+    "Transition",
+    "__version__",
+]
+
+register_all()

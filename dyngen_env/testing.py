@@ -15,6 +15,8 @@ from dyngen_env.tasks import Task
 from dyngen_env.types import Dialogue, Example, Feedback
 from dyngen_env.users import User
 
+__all__ = ["check_reward", "check_task", "check_user"]
+
 PROMPTS = ("The film", "I am not sure about", "Ünïcode 漢字")
 COMPLETIONS = ("", "a good film.", "no!", "it is long, and the acting is bad?", "漢字 \U0001f642", "x" * 300)
 ENDS = (False, True, "goal")

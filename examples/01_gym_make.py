@@ -11,10 +11,7 @@ import gymnasium as gym
 import torch
 
 import dyngen_env  # noqa: F401  registers the ids
-from dyngen_env.lm.distribution import SamplingConfig
-from dyngen_env.lm.engine.engine import Engine
-from dyngen_env.lm.loading.models import load_model
-from dyngen_env.lm.sampling import sample
+from dyngen_env.lm import Engine, SamplingConfig, load_model, sample
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--steps", type=int, default=100, help="tokens to write")

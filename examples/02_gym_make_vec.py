@@ -12,9 +12,8 @@ import time
 import gymnasium as gym
 
 import dyngen_env  # noqa: F401  registers the ids
-from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_env.lm.loading.models import load_model
+from dyngen_agents import Actor, CausalLMPolicy
+from dyngen_env.lm import load_model
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--steps", type=int, default=100, help="steps of the batch")

@@ -18,7 +18,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 import dyngen_env  # noqa: F401  registers the ids
 from dyngen_agents.trl import EnvRollout, env_reward, prompt_dataset
-from dyngen_env.lm.loading.models import load_model, load_tokenizer
+from dyngen_env.lm import load_model, load_tokenizer
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--steps", type=int, default=40, help="updates, of 64 texts each")

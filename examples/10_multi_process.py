@@ -12,10 +12,7 @@ plays its share of the rows and computes its share of the gradient. The command 
 
 import argparse
 
-from dyngen_agents.algorithms.ppo import PPOConfig
-from dyngen_agents.distributed.processes import from_launcher
-from dyngen_agents.training.metrics_log import read_metrics
-from dyngen_agents.training.train import TrainConfig, train
+from dyngen_agents import PPOConfig, TrainConfig, from_launcher, read_metrics, train
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--updates", type=int, default=3)

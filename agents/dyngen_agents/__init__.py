@@ -1,1 +1,103 @@
-"""Learners that train a causal language model in `dyngen_env`."""
+"""Learners that train a causal language model in the environments of `dyngen_env`.
+
+    from dyngen_agents import PPOConfig, TrainConfig, evaluate, train
+
+    run = train(TrainConfig(reward="sentiment"), PPOConfig())     # a folder that `from_pretrained` loads
+    print(evaluate(run))
+
+Each name below loads the module that defines it when it is first asked for, so importing the package costs nothing.
+What Stable-Baselines3 and TRL need is in `dyngen_agents.sb3` and `dyngen_agents.trl`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+    from dyngen_agents.algorithms.ppo import PPO, PPOConfig
+    from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
+    from dyngen_agents.data.rollout import collect
+    from dyngen_agents.data.trajectories import Trajectories
+    from dyngen_agents.distributed.interrupt import StopRequest
+    from dyngen_agents.distributed.processes import from_launcher
+    from dyngen_agents.evaluation.evaluate import evaluate
+    from dyngen_agents.inspection.inspect_run import inspect_run
+    from dyngen_agents.inspection.page import write_page
+    from dyngen_agents.policy.actor import Actor
+    from dyngen_agents.policy.causal_lm import Action, CausalLMPolicy, Evaluation
+    from dyngen_agents.policy.reference import Reference
+    from dyngen_agents.reward_bench import RewardBench, bench_rewards
+    from dyngen_agents.runs.config import TrainConfig
+    from dyngen_agents.runs.folder import find_run
+    from dyngen_agents.training.metrics_log import read_metrics
+    from dyngen_agents.training.train import train
+    from dyngen_env import __version__
+
+_DEFINED_IN = {
+    "Action": "policy.causal_lm",
+    "Actor": "policy.actor",
+    "AlgorithmConfig": "algorithms.algorithm",
+    "CausalLMPolicy": "policy.causal_lm",
+    "Evaluation": "policy.causal_lm",
+    "PPO": "algorithms.ppo",
+    "PPOConfig": "algorithms.ppo",
+    "REINFORCE": "algorithms.reinforce",
+    "REINFORCEConfig": "algorithms.reinforce",
+    "Reference": "policy.reference",
+    "RewardBench": "reward_bench",
+    "StopRequest": "distributed.interrupt",
+    "TrainConfig": "runs.config",
+    "Trajectories": "data.trajectories",
+    "bench_rewards": "reward_bench",
+    "collect": "data.rollout",
+    "evaluate": "evaluation.evaluate",
+    "find_run": "runs.folder",
+    "from_launcher": "distributed.processes",
+    "inspect_run": "inspection.inspect_run",
+    "read_metrics": "training.metrics_log",
+    "train": "training.train",
+    "write_page": "inspection.page",
+}
+
+__all__ = [
+    "PPO",
+    "REINFORCE",
+    "Action",
+    "Actor",
+    "AlgorithmConfig",
+    "CausalLMPolicy",
+    "Evaluation",
+    "PPOConfig",
+    "REINFORCEConfig",
+    "Reference",
+    "RewardBench",
+    "StopRequest",
+    "TrainConfig",
+    "Trajectories",
+    "__version__",
+    "bench_rewards",
+    "collect",
+    "evaluate",
+    "find_run",
+    "from_launcher",
+    "inspect_run",
+    "read_metrics",
+    "train",
+    "write_page",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, from the module that defines it (PEP 562)."""
+    if name == "__version__":
+        value = import_module("dyngen_env").__version__
+    elif name in _DEFINED_IN:
+        value = getattr(import_module(f"{__name__}.{_DEFINED_IN[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

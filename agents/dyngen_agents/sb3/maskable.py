@@ -21,6 +21,8 @@ except ImportError as error:
         "MaskableLMActorCriticPolicy needs sb3-contrib: pip install 'dyngen-env[sb3]' (or pip install sb3-contrib)"
     ) from error
 
+__all__ = ["MaskableLMActorCriticPolicy"]
+
 LARGE_VOCABULARY = 8192
 _DEFAULT_STEPS = 2048  # n_steps of MaskablePPO
 
