@@ -31,8 +31,8 @@ from dyngen_env.mdp.banned import BannedWords, read_words
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.rules import token_rules
 from dyngen_env.mdp.state import CONTEXT, ILLEGAL, LENGTH, LIVE, TokenState
-from dyngen_env.rewards import IllegalToken, Reward, RewardContext, make_reward
-from dyngen_env.rewards.base import payment, term_names
+from dyngen_env.rewards import Reward, RewardContext, make_reward
+from dyngen_env.rewards.base import payment, term_names, with_price_of_illegal
 from dyngen_env.rewards.transforms.delay import is_due
 from dyngen_env.tasks import Task, make_task
 from dyngen_env.text.tokenizer import Tokenizer
@@ -151,11 +151,9 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
 
         self._reward_context = RewardContext(self.model, self.tokenizer, self.device)
         bound = make_reward(reward).bind(self._reward_context)
-        priced = any(isinstance(part, IllegalToken) for _, part in bound.terms())
-        self.reward: Reward = bound if priced else bound - IllegalToken()
+        self.reward, self._implied_name = with_price_of_illegal(bound)
         self._terms = self.reward.terms()
         self.reward_names = term_names(self._terms)
-        self._implied_name = None if priced else self.reward_names[-1]
 
         self._observer = Observer(observation, self.tokenizer, max_context_tokens, max_new_tokens)
         self.single_observation_space = self._observer.space

@@ -49,6 +49,13 @@ class Reward:
         """
         return self
 
+    def by_turns(self) -> Reward:
+        """A reward with the same sum over every episode that is paid at the ends of turns, or itself if there is none.
+
+        For whoever needs sums alone, as `dyngen rescore` does: it saves a look at every token.
+        """
+        return self
+
     def terms(self) -> list[tuple[float, Reward]]:
         """The parts of the sum and their scales. The reward of a transition is Σ scale · part."""
         return [(1.0, self)]
@@ -91,6 +98,9 @@ class Sum(Reward):
     def bind(self, context: RewardContext) -> Reward:
         return Sum([(scale, part.bind(context)) for scale, part in self._terms])
 
+    def by_turns(self) -> Reward:
+        return Sum([(scale, part.by_turns()) for scale, part in self._terms])
+
     def terms(self) -> list[tuple[float, Reward]]:
         return self._terms
 
@@ -115,8 +125,8 @@ class Product(Reward):
 class Constant(Reward):
     """The same for every turn, paid at its end."""
 
-    def __init__(self, value: float):
-        self.value, self.name = float(value), "constant"
+    def __init__(self, value: float, name: str = "constant"):
+        self.value, self.name = float(value), name
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return transition.turn_ended * self.value
@@ -169,6 +179,17 @@ class IllegalToken(Reward):
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return (transition.turn_ended & (transition.spoken.finish == ILLEGAL)).double()
+
+
+def with_price_of_illegal(reward: Reward) -> tuple[Reward, str | None]:
+    """`reward - illegal`, and the name of the added term; a reward that has a part `illegal` itself as it is, and None.
+
+    This is what every env pays, so that no agent gains by ending an episode with a token that is not legal.
+    """
+    if any(isinstance(part, IllegalToken) for _, part in reward.terms()):
+        return reward, None
+    whole = reward - IllegalToken()
+    return whole, term_names(whole.terms())[-1]
 
 
 def as_reward(value: Any) -> Reward:

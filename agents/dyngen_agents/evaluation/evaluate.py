@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dyngen_agents.data.batching import map_in_batches
+from dyngen_agents.data.episodes import EPISODES, Episode, recorded, write_episodes
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.policy.actor import Actor
@@ -28,6 +30,8 @@ from dyngen_env.lm.logprobs import completion_logprobs
 from dyngen_env.scoring.diversity import distinct_n
 from dyngen_env.scoring.sentiment import vader
 
+log = logging.getLogger(__name__)
+
 MAX_TOKENS = 4096  # padded tokens of a forward pass: bounds memory, changes no result
 
 
@@ -37,6 +41,7 @@ def evaluate(
     """Play the eval part of the run's prompts with the trained and the untrained model.
 
     Each example is played once (again only if there are fewer than `episodes`), by both models with equal uniforms.
+    What was played is written to episodes.jsonl in the run's folder, for `rescore`; see `data.episodes`.
 
     Args:
         run: a folder, a name in runs/, or "latest". seed: of the choice of examples and of the sampling.
@@ -64,13 +69,19 @@ def evaluate(
     env = make_env(config, min(episodes, config.num_envs), "eval", reward)
     examples = draw_examples(env, episodes, seed)
     dtype, distribution = getattr(torch, config.dtype), env.token_distribution(config.sampling)
-    results = {}
+    results, played = {}, list[Episode]()
     for name, source in (("trained", str(checkpoint.folder)), ("untrained", checkpoint.record["model"])):
         lm = load_model(source, device=env.device, dtype=dtype)
         policy = CausalLMPolicy(lm, distribution)
         untrained = load_model(checkpoint.record["model"], device=env.device, dtype=dtype)
         reference = Reference(untrained, distribution)
-        results[name] = measure(collect(env, Actor(policy, seed), episodes, examples=examples, seed=seed), reference)
+        batch = collect(env, Actor(policy, seed), episodes, examples=examples, seed=seed)
+        results[name] = measure(batch, reference)
+        played += recorded(batch, examples, checkpoint.record["model"], name)
+    try:
+        write_episodes(checkpoint.folder / EPISODES, played)
+    except OSError as error:
+        log.warning("%s was not written: %s", checkpoint.folder / EPISODES, error)
     return results
 
 

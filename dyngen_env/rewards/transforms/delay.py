@@ -26,6 +26,9 @@ class Delayed(Wrapped):
         super().__init__(reward)
         self.held_until = until
 
+    def by_turns(self) -> Reward:
+        return self.inner.by_turns()
+
     def __call__(self, transition: Transition) -> torch.Tensor:
         return self.inner(transition)
 

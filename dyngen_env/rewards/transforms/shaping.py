@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dyngen_env.mdp.state import TokenState
-from dyngen_env.rewards.base import Reward, RewardContext, as_reward
+from dyngen_env.rewards.base import Constant, Reward, RewardContext, as_reward
 from dyngen_env.rewards.transforms.unfinished import potential
 from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.text.tokenizer import Tokenizer
@@ -56,6 +56,10 @@ class Shaping(Wrapped):
         self._known = (transition.after, after)
         return torch.where(transition.live, self.gamma * after - before, 0.0)
 
+    def by_turns(self) -> Reward:
+        """For γ = 1 nothing: over an episode F then adds up to 0."""
+        return Constant(0.0, self.name) if self.gamma == 1 else self
+
     def _potential(self, state: TokenState, transition: Transition) -> torch.Tensor:
         """Φ (B,)."""
         if self._tokenizer is None:
@@ -79,6 +83,9 @@ class Dense(Wrapped):
         bound = super().bind(context)
         bound.per_token, bound.shaping = True, self.shaping.bind(context)
         return bound
+
+    def by_turns(self) -> Reward:
+        return self.inner
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         at_the_end = self.inner(transition) if len(transition.rows) else 0.0

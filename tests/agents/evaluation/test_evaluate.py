@@ -9,8 +9,10 @@ import pytest
 import torch
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
+from dyngen_agents.data.episodes import EPISODES, read_episodes
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.evaluation.evaluate import evaluate, measure, ratings_of
+from dyngen_agents.evaluation.rescore import rescore
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
@@ -33,6 +35,22 @@ def test_a_run_without_updates_equals_the_untrained_model(tiny_config):
     assert result["trained"] == result["untrained"]
     assert abs(result["untrained"]["kl_per_token"]) < 1e-5
     assert result["untrained"]["perplexity_ref"] > 1
+
+
+def test_what_was_played_is_recorded_and_can_be_rescored(tiny_config):
+    run = train(tiny_config(updates=1))
+    result = evaluate(run, episodes=12)
+    episodes = read_episodes(run / EPISODES)
+    assert [e.policy for e in episodes] == ["trained"] * 12 + ["untrained"] * 12
+    again = rescore(episodes, "sentiment", model=episodes[0].tokens.model).returns.reshape(2, 12).mean(1)
+    assert again == pytest.approx([result[name]["reward_mean"] for name in ("trained", "untrained")], abs=1e-6)
+
+
+def test_a_run_whose_folder_cannot_be_written_is_evaluated(tiny_config, caplog):
+    run = train(tiny_config(max_minutes=1e-9))
+    (run / EPISODES).mkdir()
+    assert evaluate(run, episodes=4)
+    assert "episodes.jsonl was not written" in caplog.text
 
 
 def test_evaluation_repeats_and_its_seed_matters(tiny_config):

@@ -1,0 +1,187 @@
+"""Recorded episodes: a file of JSON lines that says what was asked, what the agent wrote, and what users answered.
+
+    {"prompt": "2+2=", "text": "4"}
+    {"prompt": "Any good films?", "dialogue": [{"role": "agent", "text": "Alien!"}, {"role": "user", "text": "no"}]}
+
+Each line is an episode. It has `prompt`, and `text`, what the agent wrote, or, where a user answered, `dialogue`: the
+turns in order, as `info["dialogue"]` of an env has them (the prompt may stand there as the first of them). What else
+there may be, and is optional: `reference`, `facts` (see `Example`); `rating` and `ends` of a user's turn (see
+`Feedback`); `finish_reason`; `policy`, who wrote it; `model`, `tokens` and `turns`: the ids of the whole episode in the
+vocabulary of that model, and where in them each of the agent's turns begins and ends. Other keys are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_env.mdp.state import FINISH_REASONS
+from dyngen_env.types import Dialogue, Example, Feedback
+
+EPISODES = "episodes.jsonl"  # what the last evaluation of a run has played, in its folder
+
+
+@dataclass(frozen=True)
+class EpisodeTokens:
+    """An episode's ids in the vocabulary of `model`, and the [start, end) of each turn of the agent in them."""
+
+    model: str
+    ids: Sequence[int]
+    turns: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded episode: `completions[i]` is what the agent wrote in turn i, `feedback[i]` the user's answer to it.
+
+    `feedback` is empty where no user answers; the last turn may be without an answer. `finish_reason` is one of
+    `FINISH_REASONS`, and "" if nobody knows it.
+    """
+
+    example: Example
+    completions: tuple[str, ...]
+    feedback: tuple[Feedback, ...] = ()
+    answered: bool = False  # whether a user took part
+    finish_reason: str = ""
+    policy: str = ""
+    tokens: EpisodeTokens | None = None
+
+    def dialogue(self, turns: int) -> Dialogue | None:
+        """The dialogue after so many turns of the agent and the answers to them; None if no user took part."""
+        if not self.answered:
+            return None
+        return Dialogue(self.example, None, self.completions[:turns], self.feedback[:turns])
+
+
+def recorded(batch: Trajectories, examples: Sequence[Example], model: str, policy: str = "") -> list[Episode]:
+    """The episodes of a rollout.
+
+    Args:
+        examples: (N,) what they were begun with. model: whose vocabulary they are in. policy: who played.
+    """
+    out = []
+    for row, example in enumerate(examples):
+        talk, reason = batch.dialogues[row], batch.finish_reasons[row]
+        texts, feedback = ((batch.texts[row],), ()) if talk is None else _turns_of(talk, reason)
+        tokens = _tokens_of(batch.tokens[row], batch.completion_mask[row], model)
+        known = tokens if len(tokens.turns) == len(texts) else None  # turns with nothing between them run together
+        out.append(Episode(example, texts, feedback, talk is not None, reason, policy, known))
+    return out
+
+
+def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
+    """Write the file anew. Raises OSError if that fails."""
+    lines = [json.dumps(_as_record(episode), ensure_ascii=False) + "\n" for episode in episodes]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def read_episodes(path: Path) -> list[Episode]:
+    """The episodes of a file.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: none in it, or a line that is no episode; the message says which.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file of episodes {path}")
+    episodes = []
+    # Not splitlines(): JSON strings may hold other line separators, such as U+2028.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+        if line.strip():
+            try:
+                episodes.append(_from_record(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                wrong = f"{error} is missing" if isinstance(error, KeyError) else error
+                raise ValueError(
+                    f'{path}, line {number}: {wrong}; expected {{"prompt": "...", "text": "..."}}'
+                ) from error
+    if not episodes:
+        raise ValueError(f'{path} holds no episodes: expected a line {{"prompt": "...", "text": "..."}} for each')
+    return episodes
+
+
+def _as_record(episode: Episode) -> dict[str, Any]:
+    example = episode.example
+    record: dict[str, Any] = {"prompt": example.prompt}
+    record |= {} if example.reference is None else {"reference": example.reference}
+    record |= {} if example.facts is None else {"facts": example.facts}
+    if episode.answered:
+        record["dialogue"] = list(_turns(episode))
+    else:
+        record["text"] = episode.completions[0]
+    record |= {key: value for key in ("finish_reason", "policy") if (value := getattr(episode, key))}
+    if episode.tokens is not None:
+        t = episode.tokens
+        record |= {"model": t.model, "tokens": list(t.ids), "turns": [list(turn) for turn in t.turns]}
+    return record
+
+
+def _turns(episode: Episode) -> Iterator[dict[str, Any]]:
+    for i, text in enumerate(episode.completions):
+        yield {"role": "agent", "text": text}
+        for answer in episode.feedback[i : i + 1]:
+            yield {"role": "user", "text": answer.text, "rating": answer.rating, "ends": answer.ends}
+
+
+def _from_record(record: dict[str, Any]) -> Episode:
+    reason = record.get("finish_reason", "")
+    if reason not in FINISH_REASONS:
+        raise ValueError(f"finish_reason {reason!r}: expected one of {', '.join(FINISH_REASONS[1:])}")
+    talk = record.get("dialogue")
+    texts, feedback = ((record["text"],), ()) if talk is None else _turns_of(talk, reason)
+    prompt = record["prompt"] if talk is None or "prompt" in record else talk[0]["text"]
+    for text in (prompt, *texts, *(answer.text for answer in feedback)):
+        if not isinstance(text, str):
+            raise ValueError(f"{text!r} is no text")
+    tokens = None
+    if record.get("tokens") is not None:
+        turns = [(start, end) for start, end in record["turns"]]
+        tokens = EpisodeTokens(record["model"], record["tokens"], turns)
+        _check_tokens(tokens, len(texts))
+    example = Example(prompt, record.get("reference"), record.get("facts"))
+    return Episode(example, texts, feedback, talk is not None, reason, record.get("policy", ""), tokens)
+
+
+def _turns_of(talk: Sequence[dict[str, Any]], finish_reason: str) -> tuple[tuple[str, ...], tuple[Feedback, ...]]:
+    """What the agent said, and what the user answered to that, in a dialogue as `info["dialogue"]` has it.
+
+    Raises:
+        ValueError: the agent says nothing, or two turns of the same role follow each other.
+    """
+    turns = list(talk)[1:] if talk and talk[0]["role"] == "user" else list(talk)
+    roles = [turn["role"] for turn in turns]
+    if not turns or roles != (["agent", "user"] * len(turns))[: len(turns)]:
+        raise ValueError(f"the dialogue's roles are {[t['role'] for t in talk]}: expected agent and user in turn")
+    answers = [Feedback(t["text"], t.get("rating"), t.get("ends", False)) for t in turns[1::2]]
+    ends = "goal" if finish_reason == "goal" else finish_reason == "user"
+    if ends and len(answers) == len(turns[::2]) and not answers[-1].ends:
+        answers[-1] = Feedback(answers[-1].text, answers[-1].rating, ends)
+    return tuple(turn["text"] for turn in turns[::2]), tuple(answers)
+
+
+def _tokens_of(tokens: Tensor, completion_mask: Tensor, model: str) -> EpisodeTokens:
+    """The ids of a row (L,) and the runs of tokens that the agent chose."""
+    length = int((tokens >= 0).sum())
+    turns, at = [], 0
+    for chosen, run in groupby(completion_mask[:length].tolist()):
+        end = at + len(list(run))
+        if chosen:
+            turns.append((at, end))
+        at = end
+    return EpisodeTokens(model, tokens[:length].tolist(), turns)
+
+
+def _check_tokens(tokens: EpisodeTokens, turns: int) -> None:
+    borders = [border for turn in tokens.turns for border in turn]
+    if len(tokens.turns) != turns or any(a > b for a, b in pairwise(borders)):
+        raise ValueError(f"turns are {tokens.turns}: expected the beginnings and ends of {turns} turns, in order")
+    if borders[0] < 1 or borders[-1] != len(tokens.ids) or any(start == end for start, end in tokens.turns):
+        raise ValueError(
+            f"turns are {tokens.turns} of {len(tokens.ids)} tokens: expected a prompt, and turns to the end"
+        )

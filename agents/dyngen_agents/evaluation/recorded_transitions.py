@@ -1,0 +1,136 @@
+"""Recorded episodes as the transitions that an env would have shown to its reward, without playing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dyngen_agents.data.episodes import Episode, EpisodeTokens
+from dyngen_env.mdp.state import CONTEXT, FINISH_REASONS, GOAL, ILLEGAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
+from dyngen_env.text.tokenizer import Tokenizer
+from dyngen_env.types import Feedback, Transition
+
+
+def transitions(
+    episodes: Sequence[Episode], rows: EpisodeRows, finish: Tensor, every_token: bool
+) -> Iterator[Transition]:
+    """The steps of B episodes side by side; rows whose episode has ended absorb, as in an env.
+
+    One thing is not recorded: whether a turn that a user answered ended by a token of its own or with its budget.
+    Here it is always `STOP`.
+
+    Args:
+        rows: the episodes as tokens. finish: (B,) int64, why each ended (`finish_of`).
+        every_token: all steps; otherwise only those in which turns end, the i-th turns of all rows in one step.
+    """
+    turn, live = torch.zeros_like(finish), torch.ones_like(finish, dtype=torch.bool)
+    own = (finish == ILLEGAL) | (finish == CONTEXT) | (finish == LENGTH)  # what the token itself ended
+    at = rows.start(turn) if every_token else rows.end(turn) - 1  # (B,) where each row's next token stands
+    before = rows.state(at, turn, torch.full_like(finish, LIVE))
+    while bool(live.any()):
+        ended = live & (at + 1 == rows.end(turn))
+        over = ended & (turn + 1 == rows.counts)
+        spoken_finish = torch.where(over & own, finish, torch.where(ended, STOP, torch.where(live, LIVE, finish)))
+        spoken = rows.state(at + 1, turn, spoken_finish)
+        goes_on = ended & ~over
+        next_turn = turn + goes_on
+        length = torch.where(goes_on, rows.start(next_turn), at + 1)
+        after = rows.state(length, next_turn, torch.where(live & ~over, LIVE, finish))
+        which = ended.nonzero().flatten().tolist()
+        turns = [int(n) for n in turn]
+        yield Transition(
+            before=before,
+            actions=rows.tokens.gather(1, at.unsqueeze(1)).squeeze(1),
+            spoken=spoken,
+            after=after,
+            turn_ended=ended,
+            rows=which,
+            completions=[episodes[i].completions[turns[i]] for i in which],
+            examples=[episodes[i].example for i in which],
+            feedback=[(*episodes[i].feedback[turns[i] : turns[i] + 1], Feedback())[0] for i in which],
+            dialogues=[episodes[i].dialogue(turns[i] + 1) for i in which],
+            playing=[episode.example for episode in episodes],
+            talks=[episode.dialogue(n) for episode, n in zip(episodes, turns, strict=True)],
+        )
+        live, turn = live & ~over, next_turn
+        at = torch.where(live, length if every_token else rows.end(turn) - 1, at)
+        before = after if every_token else rows.state(at + ~live, turn, after.finish)
+
+
+@dataclass(frozen=True)
+class EpisodeRows:
+    """B whole episodes as padded token rows, and the K turns of the agent in each at most."""
+
+    tokens: Tensor  # (B, L) int64, padded with -1
+    starts: Tensor  # (B, K) int64, where a turn's first token stands
+    ends: Tensor  # (B, K) int64, one beyond its last
+    counts: Tensor  # (B,) int64, turns
+
+    def start(self, turn: Tensor) -> Tensor:
+        """(B,) the first position of each row's turn (B,)."""
+        return self.starts.gather(1, turn.unsqueeze(1)).squeeze(1)
+
+    def end(self, turn: Tensor) -> Tensor:
+        """(B,) the position after each row's turn (B,)."""
+        return self.ends.gather(1, turn.unsqueeze(1)).squeeze(1)
+
+    def state(self, length: Tensor, turn: Tensor, finish: Tensor) -> TokenState:
+        """What the env's state was when the rows had `length` (B,) tokens and were in turn (B,)."""
+        column = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        start = self.start(turn)
+        earlier = torch.zeros_like(self.tokens, dtype=torch.bool)
+        for k in range(self.starts.shape[1]):
+            begin, end = self.starts[:, k : k + 1], self.ends[:, k : k + 1]
+            earlier |= (column >= begin) & (column < end) & (turn.unsqueeze(1) > k)
+        return TokenState(
+            tokens=torch.where(column < length.unsqueeze(1), self.tokens, -1),
+            length=length,
+            turn_start=start,
+            earlier=earlier,
+            stop_state=torch.zeros_like(length),
+            finish=finish,
+        )
+
+
+def episode_rows(episodes: Sequence[EpisodeTokens], device: torch.device) -> EpisodeRows:
+    """Episodes as padded rows on a device."""
+    width, most = max(len(e.ids) for e in episodes), max(len(e.turns) for e in episodes)
+    tokens = torch.full((len(episodes), width), -1)
+    starts, ends = torch.zeros(2, len(episodes), most, dtype=torch.int64)
+    for row, episode in enumerate(episodes):
+        tokens[row, : len(episode.ids)] = torch.tensor(episode.ids)
+        for k, (start, end) in enumerate(episode.turns):
+            starts[row, k], ends[row, k] = start, end
+    counts = torch.tensor([len(e.turns) for e in episodes])
+    return EpisodeRows(*(part.to(device) for part in (tokens, starts, ends, counts)))
+
+
+def finish_of(episode: Episode) -> int:
+    """Why an episode ended, as the env's state has it; where it is not recorded, what the user's last answer says."""
+    if episode.finish_reason:
+        return FINISH_REASONS.index(episode.finish_reason)
+    if not episode.answered:
+        return STOP
+    ends = episode.feedback[-1].ends if episode.feedback else False
+    return GOAL if ends == "goal" else USER if ends else TURNS
+
+
+def encoded(episode: Episode, tokenizer: Tokenizer, model: str) -> EpisodeTokens:
+    """The ids of an episode: as they were recorded, if in the vocabulary of `model`, else of its texts.
+
+    A text that is encoded anew has no token that ends it, except where there would be none at all.
+    """
+    if episode.tokens is not None and episode.tokens.model == model:
+        return episode.tokens
+    opening = tokenizer.encode_opening if episode.answered else tokenizer.encode_prompt
+    ids, turns = list(opening(episode.example.prompt)), []
+    for i, text in enumerate(episode.completions):
+        said = tokenizer.encode(text) or sorted(tokenizer.end_ids)[:1] or tokenizer.encode("\n")
+        turns.append((len(ids), len(ids) + len(said)))
+        ids += said
+        if i + 1 < len(episode.completions):
+            ids += tokenizer.encode_reply(episode.feedback[i].text, ids[-1])
+    return EpisodeTokens(model, ids, turns)
