@@ -39,7 +39,7 @@ def record(model: str, prompts: str, name: str, processes: Processes = SINGLE_PR
     sizes = dict(max_new_tokens=6, num_envs=4, episodes=10, updates=2) | changes
     config = TrainConfig(model=model, prompts=prompts, normalise_reward=True, **sizes)  # type: ignore[arg-type]
     learner = Learner(config, algorithm, vowels, processes=processes)
-    optimizer = learner.algorithm.optimizer
+    optimizer = learner.algorithm.common.optimizer
     out: dict[str, Tensor] = {"gain": torch.tensor(learner.reward_scale.gain)}
     step = optimizer.adam.step
 
@@ -54,7 +54,7 @@ def record(model: str, prompts: str, name: str, processes: Processes = SINGLE_PR
         metrics = learner.learn(batch)
         out[f"tokens.{update}"], out[f"logprobs.{update}"] = batch.tokens, batch.logprobs
         out |= {f"metric.{update}.{key}": torch.tensor(v) for key, v in metrics.items() if not isinstance(v, dict)}
-    out["kl_coef"] = torch.tensor(learner.algorithm.kl_control.coef)
+    out["kl_coef"] = torch.tensor(learner.algorithm.common.kl_control.coef)
     weights = {f"weight.{key}": p.detach().clone() for key, p in learner.policy.named_parameters()}
     return out | weights
 

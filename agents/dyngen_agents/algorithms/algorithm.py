@@ -6,7 +6,17 @@ it in `registry.py`. The learner, the checkpoint, the inspection page, the rewar
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from dyngen_agents.data.rollout import Act
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.reference import Reference
 
 
 class AlgorithmConfig(Protocol):
@@ -16,3 +26,123 @@ class AlgorithmConfig(Protocol):
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class AlgorithmState:
+    """What a checkpoint must hold of an algorithm so that it goes on as if it had never stopped.
+
+    Args:
+        tensors: by name. values: by name, anything that JSON can hold.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with a prefix, by the rest of their names."""
+        return {name.removeprefix(prefix): x for name, x in self.tensors.items() if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that every token of a completion has, as the page of `dyngen inspect` shows it.
+
+    Args:
+        values: (N, L), aligned with the batch; they mean something where the completion mask is True.
+        about: one sentence without its full stop. unit: such as "nats".
+        signed: whether zero is the middle of its scale.
+    """
+
+    key: str
+    label: str
+    about: str
+    values: Tensor
+    unit: str = ""
+    signed: bool = True
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What an algorithm makes of a batch, token by token, and sentences that a reader of these numbers should know."""
+
+    quantities: Sequence[Quantity]
+    notes: Sequence[str] = ()
+
+
+class Play(Protocol):
+    """Lets a policy play whole episodes. Who calls the algorithm decides where: env, number of episodes, seeds."""
+
+    def __call__(
+        self,
+        actor: Callable[[int], Act],
+        *,
+        group_size: int = 1,
+        bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Trajectories:
+        """The episodes.
+
+        Args:
+            actor: gives the behaviour policy of a seed.
+            group_size: every example is played so many times, in adjacent episodes.
+            bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of truncated episodes; None means 0.
+        """
+
+
+class Algorithm(Protocol):
+    """A learning algorithm. `PPO`, `REINFORCE` and `GRPO` are examples.
+
+    Args:
+        policy: what learns.
+        reference: the frozen model that it may be held to.
+        config: the hyper-parameters, a `Config`; None is its defaults.
+        total_updates: calls of `update` in the whole run, for annealing; 0 does not anneal.
+        episodes: episodes of one update, of all processes.
+        seed: of whatever the algorithm draws, such as the order of minibatches.
+        processes: share the work of an update; each is given the whole batch.
+
+    Raises:
+        ValueError: settings that cannot work together.
+    """
+
+    Config: ClassVar[type]
+
+    def __init__(
+        self,
+        policy: CausalLMPolicy,
+        reference: Reference,
+        config: Any = None,
+        *,
+        total_updates: int = 0,
+        episodes: int = 0,
+        seed: int = 0,
+        processes: Processes = SINGLE_PROCESS,
+    ): ...
+
+    def actor(self, seed: int) -> Act:
+        """The policy at work: what it is in rollouts."""
+
+    def experience(self, play: Play) -> Trajectories:
+        """What the next `update` learns from: episodes that `play` plays with the policy, or recorded ones."""
+
+    def update(self, batch: Trajectories) -> dict[str, float]:
+        """Learn from a batch, and return metrics.
+
+        They hold at least what progress and learning curve show: "kl_per_token" and "entropy", in nats.
+
+        Raises:
+            FloatingPointError: a loss or a gradient is not finite.
+        """
+
+    def state(self) -> AlgorithmState:
+        """What a checkpoint must hold, beside the language model's own weights."""
+
+    def load_state(self, state: AlgorithmState, *, for_training: bool = True) -> None:
+        """The inverse of `state`.
+
+        Args:
+            for_training: False if no update will follow: what only updates need may then be left out.
+        """
+
+    def diagnostics(self, batch: Trajectories) -> Diagnostics:
+        """What `update` would make of a batch, per token: advantages, values, ... Changes nothing."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dyngen_agents.algorithms.settings import NOT_NEGATIVE, POSITIVE, check_setting
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 
 
@@ -21,6 +22,9 @@ class PolicyOptimizer:
         warmup_steps: over which the rate rises linearly.
         max_grad_norm: the global norm to which gradients are clipped.
         processes: each has a part of the gradient; their sum is applied by all.
+
+    Raises:
+        ValueError: a number out of its range.
     """
 
     def __init__(
@@ -32,6 +36,13 @@ class PolicyOptimizer:
         max_grad_norm: float = 1.0,
         processes: Processes = SINGLE_PROCESS,
     ):
+        for name, value, kind, allowed in (
+            ("learning_rate", learning_rate, float, POSITIVE),
+            ("total_steps", total_steps, int, NOT_NEGATIVE),
+            ("warmup_steps", warmup_steps, int, NOT_NEGATIVE),
+            ("max_grad_norm", max_grad_norm, float, POSITIVE),
+        ):
+            check_setting(name, value, kind, allowed)
         self.parameters = [p for p in parameters if p.requires_grad]
         self.learning_rate, self.total_steps, self.warmup_steps = learning_rate, total_steps, warmup_steps
         self.max_grad_norm, self.processes = max_grad_norm, processes

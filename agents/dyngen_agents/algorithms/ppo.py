@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Unpack
 
-import torch
 from torch import Tensor
 
-from dyngen_agents.algorithms.optimizer import PolicyOptimizer
-from dyngen_agents.data.batching import explained_variance, map_in_batches, state_values
-from dyngen_agents.data.trajectories import Trajectories, by_length, minibatches
-from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
-from dyngen_agents.functional.kl_control import kl_controller, kl_penalised_rewards
-from dyngen_agents.functional.losses import (
-    approx_kl,
-    clip_fraction,
-    clipped_surrogate,
-    clipped_value_loss,
-    masked_sum_over,
-)
+from dyngen_agents.algorithms.algorithm import AlgorithmState, Diagnostics, Play, Quantity
+from dyngen_agents.algorithms.minibatch_pass import Piece
+from dyngen_agents.algorithms.policy_gradient import PolicyGradient, RunShape
+from dyngen_agents.algorithms.settings import check_settings
+from dyngen_agents.data.batching import explained_variance, state_values
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.functional.losses import approx_kl, clip_fraction, clipped_surrogate, clipped_value_loss
 from dyngen_agents.functional.returns import gae, masked_mean, masked_whiten
 from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
 from dyngen_agents.policy.reference import Reference
 
 
@@ -66,49 +61,35 @@ class PPOConfig:
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
 
 class PPO:
-    """Schulman et al. 2017, with the reward of Ziegler et al. 2019.
+    """Schulman et al. 2017, with the reward of Ziegler et al. 2019. The arguments are those of every `Algorithm`."""
 
-    Args:
-        policy: what learns.
-        reference: what it is held to.
-        config: hyper-parameters.
-        total_updates: calls of `update` in the whole run, for annealing; 0 does not anneal.
-        episodes: episodes of one update, for annealing.
-        seed: of the minibatch permutations.
-        processes: share the work of an update; each is given the whole batch.
-    """
-
-    Config = PPOConfig
+    Config: ClassVar[type] = PPOConfig
 
     def __init__(
-        self,
-        policy: CausalLMPolicy,
-        reference: Reference,
-        config: PPOConfig | None = None,
-        *,
-        total_updates: int = 0,
-        episodes: int = 0,
-        seed: int = 0,
-        processes: Processes = SINGLE_PROCESS,
+        self, policy: CausalLMPolicy, reference: Reference, config: PPOConfig | None = None, **run: Unpack[RunShape]
     ):
-        self.policy, self.reference, self.config = policy, reference, config or PPOConfig()
+        self.policy, self.config = policy, config or PPOConfig()
         c = self.config
-        self.kl_control = kl_controller(c.kl_coef, c.kl_target, c.kl_horizon, episodes)
-        steps = total_updates * c.epochs * -(-episodes // c.minibatch_size)
-        self.optimizer = PolicyOptimizer(
-            policy.parameters(), c.learning_rate, steps, c.warmup_steps, c.max_grad_norm, processes
+        self.common = PolicyGradient(
+            policy, reference, c, policy.parameters(), epochs=c.epochs, minibatch_size=c.minibatch_size, **run
         )
-        self.seed, self.processes, self.updates = seed, processes, 0
 
     def actor(self, seed: int) -> Actor:
-        """The behaviour policy of one rollout."""
-        return Actor(self.policy, seed, processes=self.processes)
+        """The policy at work: what it is in rollouts."""
+        return self.common.actor(seed)
 
-    def bootstrap(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """V (R,) of states (tokens (R, L), lengths (R,)), for truncated episodes."""
-        return state_values(self.policy, tokens, lengths)
+    def experience(self, play: Play) -> Trajectories:
+        """Episodes of the policy as it is; a truncated one counts on the value of its last state."""
+
+        def value(tokens: Tensor, lengths: Tensor) -> Tensor:
+            return state_values(self.policy, tokens, lengths)
+
+        return play(self.actor, bootstrap=value)
 
     def update(self, batch: Trajectories) -> dict[str, float]:
         """Learn from a batch of episodes: eq. 9 of Schulman et al. 2017, with the KL in the reward.
@@ -120,51 +101,50 @@ class PPO:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
         c, mask = self.config, batch.completion_mask
-        ref_logprobs = map_in_batches(self.reference.logprobs, batch, c.max_tokens, self.processes)
-        kl = ((batch.logprobs - ref_logprobs) * mask).sum(1)  # (N,) nats per episode
-        rewards = kl_penalised_rewards(batch.rewards, batch.logprobs, ref_logprobs, mask, self.kl_control.coef)
+        rewards, ref_logprobs = self.common.penalised_rewards(batch)
         advantages, returns = gae(rewards, batch.values, batch.bootstrap, mask, c.gamma, c.gae_lambda)
         if c.whiten_advantages:
             advantages = masked_whiten(advantages, mask)
 
-        lengths = batch.lengths
-        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.updates)
-        sums = dict.fromkeys(("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"), 0.0)
-        norms = []
-        for _ in range(c.epochs):
-            for rows in minibatches(len(batch), c.minibatch_size, generator):
-                rows = rows.to(mask.device)
-                total = int(mask[rows].sum())
-                for piece in by_length(self.processes.share(rows), lengths, c.max_tokens):
-                    width = int(lengths[piece].max())
-                    completion_mask, old_logprobs, old_values, token_advantages, targets = (
-                        x[piece, :width] for x in (mask, batch.logprobs, batch.values, advantages, returns)
-                    )
-                    new = self.policy.evaluate(batch.tokens[piece, :width], completion_mask, c.ent_coef != 0)
-                    terms = {
-                        "policy_loss": clipped_surrogate(new.logprobs, old_logprobs, token_advantages, c.clip_coef),
-                        "value_loss": clipped_value_loss(new.values, old_values, targets, c.value_clip),
-                        "entropy": new.entropies,
-                        "approx_kl": approx_kl(new.logprobs, old_logprobs),
-                        "clip_fraction": clip_fraction(new.logprobs, old_logprobs, c.clip_coef),
-                    }
-                    means = {name: masked_sum_over(x, completion_mask, total) for name, x in terms.items()}
-                    loss = means["policy_loss"] + c.vf_coef * means["value_loss"] - c.ent_coef * means["entropy"]
-                    loss.backward()
-                    for name, mean in means.items():
-                        sums[name] += float(mean.detach()) * total
-                norms.append(self.optimizer.step())
-        tokens = int(mask.sum()) * c.epochs
-        self.updates += 1
-        metrics = {name: value / tokens for name, value in self.processes.total(sums).items()}
-        metrics |= {
-            "kl": float(kl.mean()),
-            "kl_per_token": float(kl.sum() / mask.sum()),
-            "kl_coef": self.kl_control.coef,
-            "value_mean": float(masked_mean(batch.values, mask)),
-            "explained_variance": explained_variance(batch.values, returns, mask),
-            "grad_norm": sum(norms) / len(norms),
-            "learning_rate": self.optimizer.rate(),
-        }
-        self.kl_control.update(metrics["kl"], len(batch))
-        return metrics
+        def token_terms(new: Evaluation, piece: Piece) -> dict[str, Tensor]:
+            old_logprobs, old_values = piece.of(batch.logprobs), piece.of(batch.values)
+            return {
+                "policy_loss": clipped_surrogate(new.logprobs, old_logprobs, piece.of(advantages), c.clip_coef),
+                "value_loss": clipped_value_loss(new.values, old_values, piece.of(returns), c.value_clip),
+                "entropy": new.entropies,
+                "approx_kl": approx_kl(new.logprobs, old_logprobs),
+                "clip_fraction": clip_fraction(new.logprobs, old_logprobs, c.clip_coef),
+            }
+
+        weights = {"policy_loss": 1.0, "value_loss": c.vf_coef, "entropy": -c.ent_coef}
+        metrics = self.common.gradient_steps(batch, token_terms, weights)
+        metrics["value_mean"] = float(masked_mean(batch.values, mask))
+        metrics["explained_variance"] = explained_variance(batch.values, returns, mask)
+        return metrics | self.common.end_update(batch, ref_logprobs)
+
+    def state(self) -> AlgorithmState:
+        """That of every policy-gradient algorithm, and the value head."""
+        common = self.common.state()
+        head = {f"value_head.{name}": tensor for name, tensor in self.policy.value_head.state_dict().items()}
+        return AlgorithmState(common.tensors | head, common.values)
+
+    def load_state(self, state: AlgorithmState, *, for_training: bool = True) -> None:
+        """The inverse of `state`."""
+        self.common.load_state(state, for_training=for_training)
+        self.policy.value_head.load_state_dict(state.under("value_head."))
+
+    def diagnostics(self, batch: Trajectories) -> Diagnostics:
+        """The rewards that it learns from, advantages before whitening, and values."""
+        c = self.config
+        rewards, _ = self.common.penalised_rewards(batch)
+        advantages, _ = gae(rewards, batch.values, batch.bootstrap, batch.completion_mask, c.gamma, c.gae_lambda)
+        about = f"Better or worse than expected: GAE of the rewards with KL penalty, γ {c.gamma:g}, λ {c.gae_lambda:g}"
+        about += "; training then whitens it over its batch" if c.whiten_advantages else ""
+        expected = "What the value head expected of the rest, before this token"
+        return Diagnostics(
+            (
+                self.common.learned_reward(rewards),
+                Quantity("advantage", "advantage", about, advantages),
+                Quantity("value", "value", expected, batch.values),
+            )
+        )

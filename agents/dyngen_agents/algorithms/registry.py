@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
 from dyngen_agents.algorithms.ppo import PPO
 from dyngen_agents.algorithms.reinforce import REINFORCE
 
-ALGORITHMS: dict[str, type[PPO] | type[REINFORCE]] = {
+ALGORITHMS: dict[str, type[Algorithm]] = {
     "ppo": PPO,
     "reinforce": REINFORCE,
 }

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Unpack
 
-import torch
 from torch import Tensor
 
-from dyngen_agents.algorithms.optimizer import PolicyOptimizer
-from dyngen_agents.data.batching import map_in_batches
-from dyngen_agents.data.trajectories import Trajectories, by_length, minibatches
-from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
-from dyngen_agents.functional.kl_control import kl_controller, kl_penalised_rewards
-from dyngen_agents.functional.losses import masked_sum_over, policy_gradient_loss
+from dyngen_agents.algorithms.algorithm import AlgorithmState, Diagnostics, Play, Quantity
+from dyngen_agents.algorithms.minibatch_pass import Piece
+from dyngen_agents.algorithms.policy_gradient import PolicyGradient, RunShape
+from dyngen_agents.algorithms.settings import NOT_NEGATIVE, check_groups, check_settings
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.functional.losses import policy_gradient_loss
 from dyngen_agents.functional.returns import batch_baseline, rebn, returns_to_go, rloo_baseline
 from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
 from dyngen_agents.policy.reference import Reference
 
 
@@ -50,6 +49,7 @@ class REINFORCEConfig:
     """Gradients are clipped to this norm."""
 
     def __post_init__(self) -> None:
+        check_settings(self, minibatch_size=NOT_NEGATIVE)
         if self.baseline == "rloo" and self.group_size < 2:
             raise ValueError(
                 f'baseline="rloo" compares episodes of one prompt: group_size is {self.group_size}, set 2+'
@@ -59,39 +59,33 @@ class REINFORCEConfig:
 class REINFORCE:
     """Williams 1992, with return-to-go, a baseline and a per-token KL penalty in the reward.
 
-    The arguments are those of `PPO`.
+    The arguments are those of every `Algorithm`.
     """
 
-    Config = REINFORCEConfig
+    Config: ClassVar[type] = REINFORCEConfig
 
     def __init__(
         self,
         policy: CausalLMPolicy,
         reference: Reference,
         config: REINFORCEConfig | None = None,
-        *,
-        total_updates: int = 0,
-        episodes: int = 0,
-        seed: int = 0,
-        processes: Processes = SINGLE_PROCESS,
+        **run: Unpack[RunShape],
     ):
-        self.policy, self.reference, self.config = policy, reference, config or REINFORCEConfig()
-        c = self.config
-        self.kl_control = kl_controller(c.kl_coef, c.kl_target, c.kl_horizon, episodes)
-        steps = total_updates * -(-episodes // (c.minibatch_size or max(1, episodes)))
+        self.config = config or REINFORCEConfig()
+        check_groups(run.get("episodes", 0), self.config.group_size)
+        whole_or_part = self.config.minibatch_size or None
         # The value head takes no part: REINFORCE has no critic.
-        self.optimizer = PolicyOptimizer(
-            policy.lm.parameters(), c.learning_rate, steps, c.warmup_steps, c.max_grad_norm, processes
+        self.common = PolicyGradient(
+            policy, reference, self.config, policy.lm.parameters(), epochs=1, minibatch_size=whole_or_part, **run
         )
-        self.seed, self.processes, self.updates = seed, processes, 0
 
     def actor(self, seed: int) -> Actor:
-        """The behaviour policy of one rollout."""
-        return Actor(self.policy, seed, processes=self.processes)
+        """The policy at work: what it is in rollouts."""
+        return self.common.actor(seed)
 
-    def bootstrap(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """No critic: what follows a truncation counts as nothing."""
-        return torch.zeros(len(tokens), device=tokens.device)
+    def experience(self, play: Play) -> Trajectories:
+        """Episodes of the policy as it is. There is no critic: what follows a truncation counts as nothing."""
+        return play(self.actor, group_size=self.config.group_size)
 
     def advantages(self, rewards: Tensor, batch: Trajectories) -> Tensor:
         """(N, L): Aₜ = Gₜ - b for rewards (N, L), by the configured baseline b. Zero outside the completion mask.
@@ -121,39 +115,38 @@ class REINFORCE:
         Raises:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
-        c, mask = self.config, batch.completion_mask
-        ref_logprobs = map_in_batches(self.reference.logprobs, batch, c.max_tokens, self.processes)
-        kl = ((batch.logprobs - ref_logprobs) * mask).sum(1)  # (N,) nats per episode
-        rewards = kl_penalised_rewards(batch.rewards, batch.logprobs, ref_logprobs, mask, self.kl_control.coef)
+        rewards, ref_logprobs = self.common.penalised_rewards(batch)
         advantages = self.advantages(rewards, batch)
 
-        lengths = batch.lengths
-        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.updates)
-        sums = dict.fromkeys(("policy_loss", "entropy"), 0.0)
-        norms = []
-        for rows in minibatches(len(batch), c.minibatch_size or len(batch), generator):
-            rows = rows.to(mask.device)
-            total = int(mask[rows].sum())
-            for piece in by_length(self.processes.share(rows), lengths, c.max_tokens):
-                width = int(lengths[piece].max())
-                completion_mask = mask[piece, :width]
-                new = self.policy.evaluate(batch.tokens[piece, :width], completion_mask, c.ent_coef != 0)
-                token_losses = policy_gradient_loss(new.logprobs, advantages[piece, :width])
-                policy_loss = masked_sum_over(token_losses, completion_mask, total)
-                entropy = masked_sum_over(new.entropies, completion_mask, total)
-                (policy_loss - c.ent_coef * entropy).backward()
-                sums["policy_loss"] += float(policy_loss.detach()) * total
-                sums["entropy"] += float(entropy.detach()) * total
-            norms.append(self.optimizer.step())
-        tokens = int(mask.sum())
-        self.updates += 1
-        metrics = {name: value / tokens for name, value in self.processes.total(sums).items()}
-        metrics |= {
-            "kl": float(kl.mean()),
-            "kl_per_token": float(kl.sum() / tokens),
-            "kl_coef": self.kl_control.coef,
-            "grad_norm": sum(norms) / len(norms),
-            "learning_rate": self.optimizer.rate(),
-        }
-        self.kl_control.update(metrics["kl"], len(batch))
-        return metrics
+        def token_terms(new: Evaluation, piece: Piece) -> dict[str, Tensor]:
+            return {
+                "policy_loss": policy_gradient_loss(new.logprobs, piece.of(advantages)),
+                "entropy": new.entropies,
+            }
+
+        weights = {"policy_loss": 1.0, "entropy": -self.config.ent_coef}
+        metrics = self.common.gradient_steps(batch, token_terms, weights)
+        return metrics | self.common.end_update(batch, ref_logprobs)
+
+    def state(self) -> AlgorithmState:
+        """That of every policy-gradient algorithm."""
+        return self.common.state()
+
+    def load_state(self, state: AlgorithmState, *, for_training: bool = True) -> None:
+        """The inverse of `state`."""
+        self.common.load_state(state, for_training=for_training)
+
+    def diagnostics(self, batch: Trajectories) -> Diagnostics:
+        """The rewards that it learns from, and advantages."""
+        c = self.config
+        rewards, _ = self.common.penalised_rewards(batch)
+        about = f"Return-to-go of the rewards with KL penalty, γ {c.gamma:g}, baseline “{c.baseline}”"
+        if c.baseline in ("batch", "rebn"):
+            about += " over the episodes of this page; training takes it over its batch"
+        return Diagnostics(
+            (
+                self.common.learned_reward(rewards),
+                Quantity("advantage", "advantage", about, self.advantages(rewards, batch)),
+            ),
+            ("No values: REINFORCE has no critic.",),
+        )

@@ -34,6 +34,13 @@ def map_in_batches(
     return out
 
 
+def entropies_of(
+    policy: CausalLMPolicy, batch: Trajectories, max_tokens: int, processes: Processes = SINGLE_PROCESS
+) -> Tensor:
+    """(N, L): the policy's entropy at each choice, in nats; zero elsewhere."""
+    return map_in_batches(lambda t, m: policy.evaluate(t, m).entropies, batch, max_tokens, processes)
+
+
 @torch.no_grad()
 def state_values(policy: CausalLMPolicy, tokens: Tensor, lengths: Tensor) -> Tensor:
     """V (R,) of the states whose tokens are (R, L) with lengths (R,)."""

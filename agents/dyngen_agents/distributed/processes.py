@@ -57,9 +57,10 @@ class Processes:
         """Replace each gradient by the sum of everybody's; one that is missing counts as zero."""
 
     def total(self, numbers: dict[str, float]) -> dict[str, float]:
-        """The sums of everybody's numbers, by name."""
+        """The sums of everybody's numbers, by name; a name that a process does not have counts as zero there."""
         told = self.exchange(numbers)
-        return {name: sum(each[name] for each in told) for name in numbers}
+        names = dict.fromkeys(name for each in told for name in each)
+        return {name: sum(each.get(name, 0.0) for each in told) for name in names}
 
     def any(self, flag: bool) -> bool:
         """True if the flag is True in any process (all-reduce OR)."""

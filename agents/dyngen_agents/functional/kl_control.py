@@ -21,6 +21,15 @@ def kl_penalised_rewards(
     return torch.where(completion_mask, rewards - penalty, rewards)
 
 
+def kl_metrics(logprobs: Tensor, ref_logprobs: Tensor, completion_mask: Tensor) -> dict[str, float]:
+    """How far a policy is from its reference, in nats: "kl", summed over an episode's tokens, and "kl_per_token".
+
+    Means over episodes and over tokens. All tensors (N, L); log-probs of the policy that sampled.
+    """
+    kl = (kl_k1(logprobs, ref_logprobs) * completion_mask).sum(1)  # (N,)
+    return {"kl": float(kl.mean()), "kl_per_token": float(kl.sum() / completion_mask.sum())}
+
+
 class KLController(Protocol):
     """Gives β, and may change it after each batch of episodes."""
 

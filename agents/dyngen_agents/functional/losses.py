@@ -13,16 +13,19 @@ def policy_gradient_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
     return -advantages * logprobs
 
 
-def clipped_surrogate(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_coef: float) -> Tensor:
+def clipped_surrogate(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_coef: float, clip_coef_high: float | None = None
+) -> Tensor:
     """PPO's clipped objective as a loss. Schulman et al. 2017, eq. 7:
 
         ρₜ = π(aₜ|sₜ)/π_old(aₜ|sₜ)
-        −min(ρₜAₜ, clip(ρₜ, 1−ε, 1+ε) Aₜ) = max(−ρₜAₜ, −clip(ρₜ, 1−ε, 1+ε) Aₜ)
+        −min(ρₜAₜ, clip(ρₜ, 1−ε, 1+ε′) Aₜ) = max(−ρₜAₜ, −clip(ρₜ, 1−ε, 1+ε′) Aₜ)
 
+    `clip_coef` is ε; ε′ is the same unless `clip_coef_high` says otherwise ("clip-higher": DAPO, Yu et al. 2025).
     At π = π_old its value is −A and its gradient that of `policy_gradient_loss`.
     """
     ratio = (logprobs - old_logprobs).exp()
-    clipped_ratio = ratio.clamp(1 - clip_coef, 1 + clip_coef)
+    clipped_ratio = ratio.clamp(1 - clip_coef, 1 + (clip_coef if clip_coef_high is None else clip_coef_high))
     return torch.maximum(-advantages * ratio, -advantages * clipped_ratio)
 
 
@@ -44,14 +47,6 @@ def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     return logprobs - ref_logprobs
 
 
-def kl_k2(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """½ (log s)²: biased, of low variance, never negative.
-
-    The one for on-policy losses: E[∇k2] = ∇KL(π‖π_ref).
-    """
-    return 0.5 * (ref_logprobs - logprobs) ** 2
-
-
 def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """s − 1 − log s: unbiased, never negative. For metrics.
 
@@ -68,9 +63,13 @@ def approx_kl(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def clip_fraction(logprobs: Tensor, old_logprobs: Tensor, clip_coef: float) -> Tensor:
-    """1 where |ρ − 1| > ε, else 0: its mean is the fraction of tokens that PPO may clip."""
-    return ((logprobs - old_logprobs).expm1().abs() > clip_coef).to(logprobs.dtype)
+def clip_fraction(
+    logprobs: Tensor, old_logprobs: Tensor, clip_coef: float, clip_coef_high: float | None = None
+) -> Tensor:
+    """1 where ρ < 1 − ε or ρ > 1 + ε′, else 0: its mean is the fraction of tokens that PPO may clip."""
+    change = (logprobs - old_logprobs).expm1()
+    high = clip_coef if clip_coef_high is None else clip_coef_high
+    return ((change < -clip_coef) | (change > high)).to(logprobs.dtype)
 
 
 def masked_sum_over(x: Tensor, mask: Tensor, total: int) -> Tensor:

@@ -129,6 +129,14 @@ def group_normalised(episode_returns: Tensor, groups: Tensor, eps: float = 1e-4)
     return centred / (variance.sqrt() + eps)
 
 
+def has_spread(episode_returns: Tensor, groups: Tensor) -> Tensor:
+    """(N,) bool: whether the returns of an episode's group differ. If not, it teaches nothing (DAPO, Yu et al. 2025).
+
+    A return that is not a number differs from all others. Shapes and errors of `rloo_baseline`.
+    """
+    return _together(groups, episode_returns.dtype) @ group_centred(episode_returns, groups).abs() != 0
+
+
 def _counted(x: Tensor, mask: Tensor, at_least: int) -> Tensor:
     """The entries of `x` where `mask` is True, (count,)."""
     counted = x.masked_select(mask)

@@ -2,7 +2,7 @@
 
     config.json, model.safetensors, tokenizer files   the policy's language model
     adapter/                                          its low-rank adapters, if it learns by them (see `policy.lora`)
-    training.safetensors                              value head and optimizer
+    training.safetensors                              the algorithm's tensors: optimizer, value head, ...
     run.json                                          settings, progress, size and SHA-256 of the files above
 
 Nothing is pickled. Saving is a write-ahead log. All files are written to `.checkpoint.new` and flushed to the disk; one
@@ -29,13 +29,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dyngen_agents.algorithms.algorithm import AlgorithmState
 from dyngen_agents.policy.lora import save_lm
 from dyngen_env.lm.loading.quiet import quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-FORMAT = 1  # of run.json and training.safetensors
+FORMAT = 2  # of run.json and training.safetensors
 RECORD, TRAINING = "run.json", "training.safetensors"
 NEW, WHOLE = ".checkpoint.new", ".checkpoint.whole"
 
@@ -50,6 +51,10 @@ class Checkpoint:
     def tensors(self) -> dict[str, Tensor]:
         """What `save_checkpoint` was given, on the CPU."""
         return load_file(self.folder / TRAINING)
+
+    def algorithm_state(self) -> AlgorithmState:
+        """What the algorithm left there, on the CPU."""
+        return AlgorithmState(self.tensors(), self.record["algorithm_state"])
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -106,7 +111,7 @@ def open_checkpoint(folder: Path, *, training: bool = True) -> Checkpoint:
     """The checkpoint in `folder`, after a look at every file it consists of.
 
     Args:
-        training: whether the run is to go on; False does not look at value head and optimizer.
+        training: whether the algorithm's state is wanted; False does not look at its file.
 
     Raises:
         FileNotFoundError: nothing was ever saved there.
@@ -150,11 +155,19 @@ def _read_record(folder: Path) -> dict[str, Any]:
         version, _ = record["format"], record["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}): {_remedy(folder, RECORD)}") from error
+    if version == 1:
+        return _of_format_1(record)
     if version != FORMAT:
         raise ValueError(
-            f"{path} has format {version}, this version of dyngen reads {FORMAT}: use the one that made it"
+            f"{path} has format {version}, this version of dyngen reads {FORMAT} and older: use the one that made it"
         )
     return record
+
+
+def _of_format_1(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of format 1 as one of today's. It named β of PPO and REINFORCE, which counted updates as the run did."""
+    state = {"kl_control": record["kl_control"], "updates": record["iteration"]}
+    return {**record, "format": FORMAT, "algorithm_state": state}
 
 
 def _faults(folder: Path, record: dict[str, Any], training: bool) -> Iterator[str]:

@@ -11,25 +11,28 @@ import platform
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dyngen_agents.algorithms.algorithm import AlgorithmConfig
 from dyngen_agents.algorithms.registry import ALGORITHMS, algorithm_name
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
+from dyngen_agents.data.rollout import Act
 from dyngen_agents.data.shared_rollout import collect_together
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.lora import add_lora, load_lora
-from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.checkpoint import Checkpoint, save_checkpoint
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.environment import make_env
+from dyngen_agents.runs.models import policy_and_reference
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.rewards import Reward
 from dyngen_env.scoring.diversity import distinct_n
@@ -62,13 +65,6 @@ class Learner:
     ):
         self.config, self.algorithm_config, self.processes = config, algorithm_config, processes
         self.name = algorithm_name(algorithm_config)
-        # Only some algorithms compare episodes of one prompt.
-        self.group_size = getattr(algorithm_config, "group_size", 1)
-        if config.episodes % self.group_size:
-            raise ValueError(
-                f"episodes={config.episodes} is no multiple of group_size={self.group_size}: every prompt is played "
-                "group_size times"
-            )
         for name in ("episodes", "num_envs") if config.num_envs < config.episodes else ("episodes",):
             if getattr(config, name) % processes.world_size:
                 raise ValueError(
@@ -87,13 +83,12 @@ class Learner:
             if checkpoint:
                 load_lora(lm, checkpoint.folder)
         # The base of a model with adapters is in it: no second copy is needed.
-        reference = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
-        self.policy = CausalLMPolicy(lm, self.env.token_distribution(config.sampling))
-        self.reference = Reference(reference, self.policy.distribution)
+        untrained = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
+        self.policy, self.reference = policy_and_reference(self.env, lm, untrained, config.sampling)
         self.algorithm = ALGORITHMS[self.name](
             self.policy,
             self.reference,
-            algorithm_config,  # type: ignore[arg-type]
+            algorithm_config,
             total_updates=config.updates,
             episodes=config.episodes,
             seed=config.seed,
@@ -104,7 +99,8 @@ class Learner:
             self._restore(checkpoint)
         elif config.normalise_reward:
             count = -(-EPISODES_TO_SCALE_BY // processes.world_size) * processes.world_size  # as many for each
-            self.reward_scale = standardising(self._play("scale", count).episode_returns)
+            played = self._play("scale", count, None, partial(Actor, self.policy, processes=processes))
+            self.reward_scale = standardising(played.episode_returns)
 
     def play(self, on_token: Callable[[int], None] | None = None) -> Trajectories:
         """The episodes of the next update, of all processes. Changes nothing that a checkpoint holds.
@@ -115,7 +111,7 @@ class Learner:
             ValueError: the env got a reward that is not a finite number.
             ProcessFailed: another process has failed.
         """
-        batch = self._play("play", self.config.episodes, on_token)
+        batch = self.algorithm.experience(partial(self._play, "play", self.config.episodes, on_token))
         if not batch.logprobs.isfinite().all():
             raise FloatingPointError("the policy gives log-probs that are not finite")
         return batch
@@ -150,8 +146,7 @@ class Learner:
 
     def save(self, run: Path) -> None:
         """Write the checkpoint of this moment. Raises OSError as `save_checkpoint`."""
-        head = {f"value_head.{name}": tensor for name, tensor in self.policy.value_head.state_dict().items()}
-        optimizer = {f"optimizer.{name}": tensor for name, tensor in self.algorithm.optimizer.tensors().items()}
+        state = self.algorithm.state()
         record = {
             "algorithm": self.name,
             "iteration": self.iteration,
@@ -161,21 +156,30 @@ class Learner:
             "algorithm_config": asdict(self.algorithm_config),
             "custom_reward": self.custom_reward,
             "banned": [] if self.env.banned is None else list(self.env.banned.words),
-            "kl_control": self.algorithm.kl_control.state_dict(),
+            "algorithm_state": state.values,
             "reward_scale": asdict(self.reward_scale),
             "versions": versions(),
         }
-        save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), head | optimizer, record)
+        save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), state.tensors, record)
 
-    def _play(self, purpose: str, episodes: int, on_token: Callable[[int], None] | None = None) -> Trajectories:
+    def _play(
+        self,
+        purpose: str,
+        episodes: int,
+        on_token: Callable[[int], None] | None,
+        actor: Callable[[int], Act],
+        *,
+        group_size: int = 1,
+        bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Trajectories:
         return collect_together(
             self.env,
-            self.algorithm.actor,
+            actor,
             episodes,
             seed=self._seed(f"{purpose}: env"),
             actor_seed=self._seed(f"{purpose}: actor"),
-            group_size=self.group_size if purpose == "play" else 1,
-            bootstrap=self.algorithm.bootstrap,
+            group_size=group_size,
+            bootstrap=bootstrap,
             on_token=on_token,
             processes=self.processes,
         )
@@ -186,14 +190,11 @@ class Learner:
         return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        record, tensors = checkpoint.record, checkpoint.tensors()
+        record = checkpoint.record
         check_custom_reward(record, self.custom_reward)
         self.iteration, self.seconds = record["iteration"], record["seconds"]
         self.reward_scale = RewardScale(**record["reward_scale"])
-        self.algorithm.updates = self.iteration
-        self.algorithm.kl_control.load_state_dict(record["kl_control"])
-        self.policy.value_head.load_state_dict(_under("value_head.", tensors))
-        self.algorithm.optimizer.load_tensors(_under("optimizer.", tensors))
+        self.algorithm.load_state(checkpoint.algorithm_state())
 
 
 def name_of(reward: CustomReward) -> str | None:
@@ -219,7 +220,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # run from a source tree that is not installed
             found[package] = "unknown"
     return found
-
-
-def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

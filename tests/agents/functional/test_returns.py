@@ -12,6 +12,7 @@ from dyngen_agents.functional.returns import (
     gae,
     group_centred,
     group_normalised,
+    has_spread,
     masked_mean,
     masked_whiten,
     rebn,
@@ -202,6 +203,12 @@ def test_group_centred_by_hand():
     assert group_centred(RETURNS, GROUPS).tolist() == [-2.0, -5.0, -1.0, 5.0, 3.0]
 
 
+def test_groups_with_spread_by_hand():
+    returns = torch.tensor([0.1, 2.0, 0.1, 2.1, 0.1])
+    assert has_spread(returns, GROUPS).tolist() == [False, True, False, True, False]
+    assert has_spread(returns * torch.nan, GROUPS).all()
+
+
 def test_group_normalised_by_hand():
     """Group 7: mean 3, sample variance 14/2. Group 2: mean 15, sample variance 50."""
     deviations = torch.tensor([7**0.5, 50**0.5, 7**0.5, 50**0.5, 7**0.5])
@@ -216,7 +223,7 @@ def test_group_centred_is_rloo_scaled():
     torch.testing.assert_close(group_centred(returns, groups), (returns - rloo_baseline(returns, groups)) * (3 / 4))
 
 
-@pytest.mark.parametrize("function", [rloo_baseline, group_centred, group_normalised])
+@pytest.mark.parametrize("function", [rloo_baseline, group_centred, group_normalised, has_spread])
 def test_a_group_of_one_is_an_error(function):
     with pytest.raises(ValueError, match=r"groups \[5\] have one episode each"):
         function(torch.ones(3), torch.tensor([4, 5, 4]))

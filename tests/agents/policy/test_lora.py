@@ -182,7 +182,9 @@ def test_one_copy_of_the_base_is_held(tiny_config, monkeypatch):
     learner.learn(learner.play())
     assert alive() == before + 1
     assert learner.reference.lm is learner.policy.lm
-    assert len(learner.algorithm.optimizer.parameters) == 2 * 2 * 4 + 2  # A and B of 2 blocks' 4 layers, and the head
+    assert (
+        len(learner.algorithm.common.optimizer.parameters) == 2 * 2 * 4 + 2
+    )  # A and B of 2 blocks' 4 layers, and the head
 
 
 def test_a_run_with_adapters_is_a_run(tiny_config, capsys):

@@ -100,7 +100,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     records = [open_checkpoint(folder).record for folder in (run, whole)]
-    assert records[0]["kl_control"] == records[1]["kl_control"]
+    assert records[0]["algorithm_state"] == records[1]["algorithm_state"]
     assert records[0]["reward_scale"] == records[1]["reward_scale"] != {"gain": 1.0, "bias": 0.0}
 
 

@@ -1,0 +1,143 @@
+"""What the policy-gradient algorithms have in common: actor, KL penalty, gradient steps, and the state of all that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, TypedDict
+
+from torch import Tensor, nn
+
+from dyngen_agents.algorithms.algorithm import AlgorithmState, Quantity
+from dyngen_agents.algorithms.minibatch_pass import TokenTerms, minibatch_pass
+from dyngen_agents.algorithms.optimizer import PolicyOptimizer
+from dyngen_agents.data.batching import entropies_of, map_in_batches
+from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
+from dyngen_agents.functional.kl_control import kl_controller, kl_metrics, kl_penalised_rewards
+from dyngen_agents.functional.returns import masked_mean
+from dyngen_agents.policy.actor import Actor
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.reference import Reference
+
+
+class RunShape(TypedDict, total=False):
+    """How long a run is and who takes part in it, as `Algorithm` explains. Each has a default."""
+
+    total_updates: int
+    episodes: int
+    seed: int
+    processes: Processes
+
+
+class PolicyGradientConfig(Protocol):
+    """The hyper-parameters that all of them have; `settings.RANGES` has what they may be."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def kl_coef(self) -> float: ...
+    @property
+    def kl_target(self) -> float | None: ...
+    @property
+    def kl_horizon(self) -> float: ...
+    @property
+    def max_grad_norm(self) -> float: ...
+
+
+class PolicyGradient:
+    """The part of a policy-gradient algorithm that does not depend on its advantages and its loss.
+
+    Args:
+        policy: what learns. reference: what it is held to.
+        trained: the parameters that learn.
+        epochs, minibatch_size: see `minibatch_pass`.
+        total_updates, episodes, seed, processes: see `Algorithm`.
+
+    Raises:
+        ValueError: settings that cannot work together.
+    """
+
+    def __init__(
+        self,
+        policy: CausalLMPolicy,
+        reference: Reference,
+        config: PolicyGradientConfig,
+        trained: Iterable[nn.Parameter],
+        *,
+        epochs: int,
+        minibatch_size: int | None,
+        total_updates: int = 0,
+        episodes: int = 0,
+        seed: int = 0,
+        processes: Processes = SINGLE_PROCESS,
+    ):
+        self.policy, self.reference, self.max_tokens = policy, reference, config.max_tokens
+        self.epochs, self.minibatch_size = epochs, minibatch_size
+        self.seed, self.processes, self.updates = seed, processes, 0
+        self.kl_control = kl_controller(config.kl_coef, config.kl_target, config.kl_horizon, episodes)
+        steps = total_updates * epochs * -(-episodes // (minibatch_size or max(1, episodes)))
+        self.optimizer = PolicyOptimizer(
+            trained, config.learning_rate, steps, config.warmup_steps, config.max_grad_norm, processes
+        )
+
+    def actor(self, seed: int) -> Actor:
+        """The behaviour policy of one rollout."""
+        return Actor(self.policy, seed, processes=self.processes)
+
+    def penalised_rewards(self, batch: Trajectories) -> tuple[Tensor, Tensor]:
+        """The rewards less β KL, and the reference's log-probs, (N, L) each."""
+        ref_logprobs = map_in_batches(self.reference.logprobs, batch, self.max_tokens, self.processes)
+        rewards = kl_penalised_rewards(
+            batch.rewards, batch.logprobs, ref_logprobs, batch.completion_mask, self.kl_control.coef
+        )
+        return rewards, ref_logprobs
+
+    def gradient_steps(
+        self, batch: Trajectories, token_terms: TokenTerms, weights: dict[str, float]
+    ) -> dict[str, float]:
+        """The steps of one update, as `minibatch_pass` explains; every update has permutations of its own."""
+        return minibatch_pass(
+            self.policy,
+            self.optimizer,
+            batch,
+            token_terms,
+            weights,
+            seed=self.seed + 1_000_003 * self.updates,
+            epochs=self.epochs,
+            minibatch_size=self.minibatch_size,
+            max_tokens=self.max_tokens,
+            processes=self.processes,
+        )
+
+    def mean_entropy(self, batch: Trajectories) -> float:
+        """Of the policy at its choices in a batch, in nats per token."""
+        entropies = entropies_of(self.policy, batch, self.max_tokens, self.processes)
+        return float(masked_mean(entropies, batch.completion_mask))
+
+    def end_update(self, batch: Trajectories, ref_logprobs: Tensor) -> dict[str, float]:
+        """Count the update and let β follow the KL; returns "kl", "kl_per_token" and the "kl_coef" that was used."""
+        metrics = kl_metrics(batch.logprobs, ref_logprobs, batch.completion_mask) | {"kl_coef": self.kl_control.coef}
+        self.updates += 1
+        self.kl_control.update(metrics["kl"], len(batch))
+        return metrics
+
+    def state(self) -> AlgorithmState:
+        """Optimizer, β, and how many updates there were."""
+        optimizer = {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
+        return AlgorithmState(optimizer, {"updates": self.updates, "kl_control": self.kl_control.state_dict()})
+
+    def load_state(self, state: AlgorithmState, *, for_training: bool = True) -> None:
+        """The inverse of `state`; the optimizer is for training only."""
+        self.updates = state.values["updates"]
+        self.kl_control.load_state_dict(state.values["kl_control"])
+        if for_training:
+            self.optimizer.load_tensors(state.under("optimizer."))
+
+    def learned_reward(self, rewards: Tensor) -> Quantity:
+        """The rewards (N, L) less β KL, as the inspection page shows them."""
+        about = f"What the learner is paid: reward − β·KL, β {self.kl_control.coef:.3g}"
+        return Quantity("learned", "reward − β·KL", about, rewards)
