@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
+from dyngen_agents.algorithms.grpo import GRPO
 from dyngen_agents.algorithms.ppo import PPO
 from dyngen_agents.algorithms.reinforce import REINFORCE
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     "ppo": PPO,
     "reinforce": REINFORCE,
+    "grpo": GRPO,
 }
 DEFAULT = next(iter(ALGORITHMS))
 

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 
+from dyngen_agents.algorithms.grpo import GRPO
 from dyngen_agents.algorithms.ppo import PPO, PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
 from dyngen_agents.data.rollout import collect
@@ -50,7 +51,7 @@ def test_ppos_first_gradient_is_reinforces(batch_and_policy):
         torch.testing.assert_close(a, b * ((n / (n - 1)) ** 0.5), atol=2e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", [PPO, REINFORCE])
+@pytest.mark.parametrize("algorithm", [PPO, REINFORCE, GRPO])
 def test_the_gradient_does_not_depend_on_the_split_or_the_padding(algorithm, batch_and_policy):
     batch, policy = batch_and_policy
     reference = Reference(small_lm(seed=5).eval(), policy.distribution)
@@ -99,7 +100,7 @@ def test_nan_rewards_stop_before_any_weight_changes(batch_and_policy):
     batch, policy = batch_and_policy
     rewards = batch.rewards.clone()
     rewards[batch.completion_mask.nonzero()[0].split(1)] = float("nan")
-    for algorithm in (PPO, REINFORCE):
+    for algorithm in (PPO, REINFORCE, GRPO):
         before = [p.detach().clone() for p in policy.parameters()]
         learner = algorithm(policy, Reference(policy.lm, policy.distribution))
         with pytest.raises(FloatingPointError, match="norm is nan"):
@@ -123,7 +124,7 @@ def test_rloo_needs_groups():
         REINFORCEConfig(baseline="rloo")
 
 
-@pytest.mark.parametrize("algorithm", [PPO, REINFORCE])
+@pytest.mark.parametrize("algorithm", [PPO, REINFORCE, GRPO])
 def test_the_entropy_bonus_reaches_the_gradient(algorithm, batch_and_policy):
     batch, policy = batch_and_policy
     reference = Reference(policy.lm, policy.distribution)

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
 from dyngen_agents.algorithms.ppo import PPO, PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
 from dyngen_agents.data.shared_rollout import collect_together
@@ -18,6 +19,7 @@ LEARNERS = {
     "reinforce-rloo": lambda *a: REINFORCE(
         *a, REINFORCEConfig(**FAST, learning_rate=1e-2, baseline="rloo", group_size=4)
     ),
+    "grpo": lambda *a: GRPO(*a, GRPOConfig(**FAST, learning_rate=3e-3, minibatch_size=32, group_size=4)),
     "reinforce-none": lambda *a: REINFORCE(*a, REINFORCEConfig(**FAST, learning_rate=1e-2, baseline="none")),
 }
 

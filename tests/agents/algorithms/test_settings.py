@@ -14,9 +14,9 @@ CONFIGS = {name: kind.Config for name, kind in ALGORITHMS.items()}
 WRONG = [
     ("learning_rate", 0), ("learning_rate", -1e-3), ("warmup_steps", -1), ("epochs", 0), ("epochs", 1.5),
     ("minibatch_size", -1), ("max_tokens", 0), ("gamma", 1.5), ("gamma", -0.1), ("gae_lambda", 1.1),
-    ("clip_coef", -0.2), ("value_clip", -1), ("vf_coef", -1.0), ("ent_coef", -0.1),
+    ("clip_coef", -0.2), ("clip_coef_high", -0.2), ("value_clip", -1), ("vf_coef", -1.0), ("ent_coef", -0.1),
     ("kl_coef", -0.1), ("kl_target", 0.0), ("kl_horizon", 0), ("max_grad_norm", -1.0), ("max_grad_norm", 0),
-    ("group_size", 0), ("whiten_advantages", 1), ("baseline", "mean"),
+    ("group_size", 0), ("whiten_advantages", 1), ("baseline", "mean"), ("scale_rewards", None),
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 
+from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
@@ -80,8 +81,9 @@ def test_what_a_run_leaves(tiny_config, tmp_path):
     [
         PPOConfig(epochs=2, minibatch_size=4, kl_target=0.1, kl_horizon=50),
         REINFORCEConfig(baseline="rloo", group_size=2),
+        GRPOConfig(epochs=2, minibatch_size=4, group_size=4),
     ],
-    ids=["ppo", "reinforce"],
+    ids=["ppo", "reinforce", "grpo"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
     settings = tiny_config(updates=4, normalise_reward=True, missing_eos_penalty=0.1, seed=5)
