@@ -33,7 +33,7 @@ def batch_and_policy():
 
 
 def learner(policy, **settings):
-    return GRPO(policy, Reference(small_lm(seed=5).eval(), policy), GRPOConfig(group_size=GROUP, **settings))
+    return GRPO(policy, Reference(small_lm(seed=5).eval(), policy.distribution), GRPOConfig(group_size=GROUP, **settings))
 
 
 def gradients_of_steps(algorithm, batch):
@@ -127,6 +127,6 @@ def test_clip_higher_lets_ratios_rise_further(batch_and_policy):
 def test_groups_must_divide_the_episodes(batch_and_policy):
     _, policy = batch_and_policy
     with pytest.raises(ValueError, match="episodes=10 is no multiple of group_size=4"):
-        GRPO(policy, Reference(policy.lm, policy), GRPOConfig(group_size=4), episodes=10)
+        GRPO(policy, Reference(policy.lm, policy.distribution), GRPOConfig(group_size=4), episodes=10)
     with pytest.raises(ValueError, match="group_size is 1, expected a finite number, 2 or more"):
         GRPOConfig(group_size=1)
