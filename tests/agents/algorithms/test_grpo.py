@@ -33,7 +33,8 @@ def batch_and_policy():
 
 
 def learner(policy, **settings):
-    return GRPO(policy, Reference(small_lm(seed=5).eval(), policy.distribution), GRPOConfig(group_size=GROUP, **settings))
+    reference = Reference(small_lm(seed=5).eval(), policy.distribution)
+    return GRPO(policy, reference, GRPOConfig(group_size=GROUP, **settings))
 
 
 def gradients_of_steps(algorithm, batch):
