@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dyngen_agents.runs.config import TrainConfig
     from dyngen_agents.runs.folder import find_run
     from dyngen_agents.training.metrics_log import read_metrics
+    from dyngen_agents.training.progress import NoProgress
     from dyngen_agents.training.train import train
     from dyngen_env import __version__
 
@@ -39,6 +40,7 @@ _DEFINED_IN = {
     "AlgorithmConfig": "algorithms.algorithm",
     "CausalLMPolicy": "policy.causal_lm",
     "Evaluation": "policy.causal_lm",
+    "NoProgress": "training.progress",
     "PPO": "algorithms.ppo",
     "PPOConfig": "algorithms.ppo",
     "REINFORCE": "algorithms.reinforce",
@@ -67,6 +69,7 @@ __all__ = [
     "AlgorithmConfig",
     "CausalLMPolicy",
     "Evaluation",
+    "NoProgress",
     "PPOConfig",
     "REINFORCEConfig",
     "Reference",

@@ -34,7 +34,7 @@ class SamplingConfig:
     """
 
     temperature: float = 1.0
-    """Logits are divided by it: below 1 is bolder, above 1 more varied. 0 is greedy: always the most likely token."""
+    """Logits are divided by it: below 1 is more cautious, above 1 more varied. 0 is greedy: the likeliest token."""
     top_k: int = 0
     """Sample among the k most likely tokens (Fan et al. 2018); 0 is all."""
     top_p: float = 1.0

@@ -23,35 +23,34 @@ def _agent() -> PPOConfig:
 class RewardBench:
     """What is compared, and how long each run may learn."""
 
-    # Each description is one line: the command shows them, with their line breaks.
     designs: str = DEFAULTS
     """A .toml or .json file of names and rewards, like  kind = "sentiment - repetition" , or "defaults" for five."""
     seeds: int | None = None
-    """Runs of each design, with seeds 0, 1, and so on. None is 3, or 1 with --quick."""
+    """Runs of each design, with seeds 0, 1, and so on. By default 3, or 1 with --quick."""
     updates: int | None = None
-    """Updates of each run, the same for all. None is 20, or 10 with --quick."""
+    """Updates of each run, the same for all. By default 20, or 10 with --quick."""
     minutes: float | None = None
     """Instead of updates: about how long a run may take. A trial before the first one finds their number."""
     quick: bool = False
     """A first look in 3 minutes: one seed, half the updates, and four of the default designs."""
     out: str | None = None
-    """The folder. None makes runs/<time>-rewards. With the same settings an unfinished bench there is gone on with."""
+    """The folder. By default runs/<time>-rewards. With the same settings an unfinished bench there is gone on with."""
     env: str = TrainConfig.env
     """The registered environment; its own reward is not used."""
     model: str | None = None
-    """What to train: "reviews-lm", "smollm2", a hub id, a folder, a .gguf file. None is the env's own."""
+    """What to train: "reviews-lm", "smollm2", a hub id, a folder, a .gguf file. By default the env's own."""
     prompts: str | None = None
-    """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. None is the env's own."""
+    """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. By default the env's own."""
     max_new_tokens: int | None = None
-    """The length of a completion, at most. None is the env's own."""
+    """The length of a completion, at most. By default the env's own."""
     episodes: int = 128
     """Episodes of an update, all played at a time."""
     eval_episodes: int = 256
     """Completions that each policy is measured by, all played at a time."""
     workers: int | None = None
-    """Runs side by side. None is one for each core, or a single one if models are not on the CPU."""
+    """Runs side by side. By default one for each core, or a single one if models are not on the CPU."""
     device: str | None = None
-    """Where models run, such as "cuda". None is the CPU."""
+    """Where models run, such as "cuda". By default the CPU."""
     algorithm: PPOConfig = field(default_factory=_agent)
     """The agent, the same for all designs."""
 

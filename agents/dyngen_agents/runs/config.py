@@ -16,33 +16,33 @@ Config = TypeVar("Config")
 class TrainConfig:
     """What is learned, in which environment, for how long."""
 
-    # Each description is one line: the command shows them, with their line breaks.
     env: str = "dyngen/Sentiment-v0"
     """The registered environment: the one that needs no argument and no download."""
     model: str | None = None
-    """What to train: "reviews-lm", "dialogue-lm", "smollm2", a hub id, a folder, a run, a .gguf. None is the env's."""
+    """What to train: "reviews-lm", "dialogue-lm", "smollm2", a hub id, a folder, a run, a .gguf file. By default the
+    env's own."""
     reward: str | None = None
-    """An expression over rewards, such as "sentiment + 0.1*fluency". None is the env's own."""
+    """An expression over rewards, such as "sentiment + 0.1*fluency". By default the env's own."""
     prompts: str | None = None
-    """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. None is the env's own."""
+    """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. By default the env's own."""
     user: str | None = None
-    """Who answers: "simulated", "muted(simulated)", "lm('smollm2')". None is the env's own; "silent" is nobody."""
+    """Who answers: "simulated", "muted(simulated)", "lm('smollm2')". By default the env's own; "silent" is nobody."""
     rating_tokens: bool | None = None
-    """Whether the agent reads the user's rating, as a control token before their words. None is the env's own."""
+    """Whether the agent reads the user's rating, as a control token before their words. By default the env's own."""
     max_turns: int | None = None
-    """Turns of a dialogue, at most. None is the env's own."""
+    """Turns of a dialogue, at most. By default the env's own."""
     stop: tuple[str, ...] | None = None
-    """Strings that end a completion. None is the env's own."""
+    """Strings that end a completion. By default the env's own."""
     banned: tuple[str, ...] | None = None
-    """Words that cannot be written, or one .txt file with one a line. None is the env's own."""
+    """Words that cannot be written, or one .txt file with one a line. By default the env's own."""
     max_new_tokens: int | None = None
-    """The length of a completion, at most. None is the env's own."""
+    """The length of a completion, at most. By default the env's own."""
     max_context_tokens: int | None = None
-    """The length of prompt and completion together, at most. None is the env's own."""
+    """The length of prompt and completion together, at most. By default the env's own."""
     context_overflow: Literal["end", "drop_oldest"] | None = None
-    """A dialogue that fills the context ends, or forgets its oldest turns. None is the env's own."""
+    """A dialogue that fills the context ends, or forgets its oldest turns. By default the env's own."""
     prompt_overflow: Literal["error", "truncate_left"] | None = None
-    """What becomes of prompts that leave no room for a completion. None is the env's own."""
+    """What becomes of prompts that leave no room for a completion. By default the env's own."""
     num_envs: int = 128
     """Rows that are played at a time, at most one an episode. Many rows cost little more than one."""
     episodes: int = 128
@@ -50,19 +50,19 @@ class TrainConfig:
     updates: int = 60
     """Updates of the whole run. Learning rates are annealed over them, so a resumed run keeps the number."""
     max_minutes: float | None = None
-    """Stop after this much time, saved and resumable, even if updates are left. None is no limit."""
+    """Stop after this much time, saved and resumable, even if updates are left. By default no limit."""
     seed: int = 0
     """Of everything that is drawn. A second run with the same seed, device and versions repeats the first."""
     device: str | None = None
-    """Where models run, such as "cuda". None is the CPU, or the run's own device when it is resumed."""
+    """Where models run, such as "cuda". By default the CPU, or the resumed run's own device."""
     threads: int | None = None
-    """CPU threads. None is OMP_NUM_THREADS where that is set, else what a trial at the start finds to be fastest."""
+    """CPU threads. By default OMP_NUM_THREADS where that is set, else what a trial at the start finds to be fastest."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights. bfloat16 halves the memory; small learning rates are then lost to rounding."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank and a frozen base instead of all weights; wants about ten times the rate."""
     out: str | None = None
-    """The run's folder. None makes runs/<time>-<algorithm>; the newest run in runs/ is also runs/latest."""
+    """The run's folder. By default runs/<time>-<algorithm>; the newest run in runs/ is also runs/latest."""
     save_every: int = 10
     """Updates between checkpoints: what a power cut can cost."""
     track: Literal["wandb", "trackio"] | None = None

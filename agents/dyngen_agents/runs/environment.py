@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -39,21 +40,31 @@ def make_env(
     options: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
     if reward is not None:
         options["reward"] = reward
-    env = gym.make_vec(
-        config.env,
-        num_envs=num_envs,
-        vectorization_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
-        output="torch",
-        autoreset_mode="same_step",
-        device=config.device or "cpu",
-        split=prompt_split(config.prompts, split),
-        **options,
-    ).unwrapped
+    try:
+        env = gym.make_vec(
+            config.env,
+            num_envs=num_envs,
+            vectorization_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
+            output="torch",
+            autoreset_mode="same_step",
+            device=config.device or "cpu",
+            split=prompt_split(config.prompts, split),
+            **options,
+        ).unwrapped
+    except gym.error.UnregisteredEnv as error:
+        raise type(error)(f"{str(error).rstrip('.')}{_similar_id(config.env)}") from error
     if not isinstance(env, TextGenVectorEnv):
         raise ValueError(f"env {config.env!r} is a {type(env).__name__}: expected an env of dyngen")
     if env.model is None:
         raise ValueError(f"env {config.env!r} names no language model that could learn: give model=...")
     return env
+
+
+def _similar_id(name: str) -> str:
+    """A question after a registered id that somebody may have meant; empty if none is similar."""
+    ids = {form: full for full in gym.registry for form in (full, full.split("/")[-1])}
+    near = difflib.get_close_matches(name, ids, n=1)
+    return f": did you mean {ids[near[0]]!r}?" if near else ""
 
 
 def prompt_split(prompts: str | None, wanted: str) -> str | None:

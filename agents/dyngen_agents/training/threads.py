@@ -82,8 +82,7 @@ def seconds_of_passes(policy: CausalLMPolicy, threads: int) -> float:
     torch.set_num_threads(threads)
     size = sum(parameter.numel() for parameter in policy.parameters())
     rows = max(2, min(MOST_ROWS, int(WORK / (size * TOKENS))))
-    legal = policy.distribution.legal
-    tokens = torch.full((rows, TOKENS), 0 if legal is None else int(legal.nonzero()[0]))
+    tokens = torch.zeros((rows, TOKENS), dtype=torch.int64)  # any will do: time does not depend on them
     completion_mask = torch.ones_like(tokens, dtype=torch.bool)
     completion_mask[:, 0] = False  # nothing stands before the first token that it could be predicted from
     began = time.perf_counter()

@@ -53,8 +53,8 @@ def train(
     the same arguments, and only the first of them writes.
 
     Args:
-        config: the run. algorithm: hyper-parameters; their type chooses the algorithm; None is PPO with its
-            defaults.
+        config: the run. algorithm: hyper-parameters; their type chooses the algorithm. None is PPO with its
+            defaults, or the algorithm of the resumed run.
         reward: a `Reward` or a function f(text) -> float from Python, instead of `config.reward`.
         stop: tells why a run ended early; by default the function makes its own.
         progress: is told how the run goes; by default that is shown on standard error. `NoProgress()` shows nothing.
@@ -65,10 +65,9 @@ def train(
         OSError: a checkpoint could not be written; the one before it is whole.
         ProcessFailed: another process of the run has failed; the last checkpoint is whole.
     """
-    algorithm = default_config() if algorithm is None else algorithm
     checkpoint: Checkpoint | None = None
     if config.resume is None:
-        config = with_absolute_paths(config)
+        config, algorithm = with_absolute_paths(config), algorithm or default_config()
     else:
         config, algorithm, checkpoint = _resumed(config, algorithm)
     check_tracker(config.track)
@@ -189,13 +188,14 @@ def _metrics_log(run: Path, learner: Learner) -> MetricsLog:
     return MetricsLog(run, learner.iteration, Tracker(learner.config.track, run, settings))
 
 
-def _resumed(config: TrainConfig, algorithm: AlgorithmConfig) -> tuple[TrainConfig, AlgorithmConfig, Checkpoint]:
+def _resumed(config: TrainConfig, algorithm: AlgorithmConfig | None) -> tuple[TrainConfig, AlgorithmConfig, Checkpoint]:
     """What the resumed run was started with, and its checkpoint."""
     checkpoint = open_checkpoint(find_run(config.resume or "latest"))
     record: dict[str, Any] = checkpoint.record
     name = record["algorithm"]
-    if name != algorithm_name(algorithm):
+    if algorithm is not None and name != algorithm_name(algorithm):
         raise ValueError(f"the run in {checkpoint.folder} is trained by {name}, not by {algorithm_name(algorithm)}")
     kind: type[AlgorithmConfig] = ALGORITHMS[name].Config
     saved = config_from(kind, record["algorithm_config"])
-    return settings_of_resumed(config, train_config_from(record["train"])), kept(algorithm, saved), checkpoint
+    settings = settings_of_resumed(config, train_config_from(record["train"]))
+    return settings, saved if algorithm is None else kept(algorithm, saved), checkpoint

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,14 +12,18 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
 
 import dyngen_env
 from dyngen_agents.algorithms.ppo import PPOConfig
+from dyngen_agents.algorithms.registry import ALGORITHMS
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
+from dyngen_agents.cli.hints import command_line
 from dyngen_agents.cli.main import main
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.folder import find_run
 from dyngen_agents.training.metrics_log import read_metrics
 from dyngen_agents.training.train import train
 from dyngen_env.lm.distribution import SamplingConfig
@@ -59,12 +64,47 @@ def test_train_json_and_eval_json(options, capsys):
     assert "perplexity" in capsys.readouterr().out
 
 
-def test_resume(options, capsys):
+@pytest.mark.parametrize("name", [["reinforce"], []], ids=["named", "the run's own"])
+def test_resume(options, capsys, name):
     assert main(["train", "reinforce", *options, "--max-minutes", "1e-9", "--out", "here", "--json"]) == 0
-    assert main(["train", "reinforce", "--resume", "here", "--eval-episodes", "0", "--json"]) == 0
+    assert main(["train", *name, "--resume", "here", "--eval-episodes", "0", "--json"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert answers[1] == {"run": "here", "evaluation": None}
     assert open_checkpoint(Path("here")).record["iteration"] == 2
+
+
+def test_ppo_unless_something_else_is_said(options):
+    assert main(["train", *options, "--max-minutes", "1e-9", "--eval-episodes", "0", "--out", "here"]) == 0
+    assert open_checkpoint(Path("here")).record["algorithm"] == "ppo"
+
+
+def test_a_run_of_another_algorithm_cannot_be_resumed(options, capsys):
+    assert main(["train", "reinforce", *options, "--max-minutes", "1e-9", "--out", "here"]) == 0
+    assert main(["train", "ppo", "--resume", "here"]) == 2
+    assert "trained by reinforce, not by ppo" in capsys.readouterr().err
+
+
+def test_too_few_updates_to_learn_from(options, caplog):
+    """The command that it names runs as it stands."""
+    assert main(["train", "ppo", *options, "--updates", "9", "--max-minutes", "1e-9", "--eval-episodes", "0"]) == 0
+    go_on = re.search(r"0 of 9 updates in 0 seconds: too few to learn from; go on with (.*)", caplog.text).group(1)
+    assert go_on == f"{command_line()} train ppo --resume {find_run('latest')}"
+
+
+def test_quiet(options, capsys):
+    assert main(["train", "ppo", *options, "--quiet", "--json"]) == 0
+    streams = capsys.readouterr()
+    assert streams.err == ""
+    assert only_object(streams.out)["evaluation"]
+
+
+def test_an_idle_gpu_is_mentioned(options, caplog, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert main(["train", "ppo", *options, "--max-minutes", "1e-9", "--eval-episodes", "0"]) == 0
+    assert "a GPU lies idle: --device cuda runs on it" in caplog.messages
+    caplog.clear()
+    assert main(["generate", "latest", "--prompt", "x", "--device", "cpu"]) == 0
+    assert "idle" not in caplog.text
 
 
 @pytest.mark.parametrize("decode, n", [("greedy", 1), ("beam", 2), ("sample", 3)])
@@ -114,12 +154,48 @@ def test_wrong_input_is_one_message(options, arguments, message, capsys):
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize("arguments", [["train", "ppo", "--seed", "-1"], ["train", "ppo", "--nonesuch"], ["fly"]])
-def test_wrong_options(arguments, capsys):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["train", "ppo", "--seed", "-1"], "dyngen: seed is -1, expected 0 or more\n"),
+        (["train", "ppo", "--threads", "0"], "dyngen: threads is 0, expected at least 1, or None for a trial\n"),
+        (
+            ["train", "ppo", "--lr", "1"],
+            "unknown option --lr: did you mean --learning-rate? See dyngen train ppo --help-all",
+        ),
+        (["train", "--lr=1"], "unknown option --lr: did you mean --learning-rate? See dyngen train --help-all"),
+        (["train", "ppo", "--updtes", "3"], "unknown option --updtes: did you mean --updates?"),
+        (["train", "ppo", "--nonesuch"], "unknown option --nonesuch: See dyngen train ppo --help-all"),
+        (["train", "ppo", "--top-k", "5"], "unknown option --top-k"),
+        (["train", "pppo"], "unknown algorithm 'pppo': did you mean ppo? Expected one of ppo, reinforce"),
+        (["train", "ppo", "--env", "Sentiment-v0"], "did you mean 'dyngen/Sentiment-v0'?"),
+        (["eval", "latest", "once"], "'once' is one argument too many: see dyngen eval --help"),
+        (["evaluate"], "unknown command 'evaluate': did you mean eval? Expected one of train, eval, inspect"),
+        (["bench", "rewards", "--seeds", "0"], "dyngen: seeds is 0, expected at least 1\n"),
+    ],
+)
+def test_wrong_options(arguments, message, capsys):
+    assert main(arguments) == 2
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert message in streams.err
+    assert "Traceback" not in streams.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("arguments", [["train", "ppo", "--seed", "one"], ["generate", "latest"], ["eval"]])
+def test_values_that_cannot_be_read(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 2
-    assert "Traceback" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "command." not in said
+
+
+def test_no_command_at_all(capsys):
+    assert main([]) == 2
+    assert "usage: dyngen COMMAND" in capsys.readouterr().err
 
 
 def test_a_traceback_on_request(capsys):
@@ -144,22 +220,49 @@ def test_a_failing_run_has_exit_code_1(options, capsys):
     assert "update 1 of 2 has no finite result" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("algorithm, kind", [("ppo", PPOConfig), ("reinforce", REINFORCEConfig)])
-def test_help_explains_every_option(algorithm, kind, capsys):
+def words_of_help(arguments, capsys) -> str:
+    """The help, less its lines and boxes."""
     with pytest.raises(SystemExit) as left:
-        main(["train", algorithm, "--help"])
+        main(arguments)
     assert left.value.code == 0
-    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("algorithm, kind", [("ppo", PPOConfig), ("reinforce", REINFORCEConfig)])
+def test_all_help_explains_every_option(algorithm, kind, capsys):
+    words = words_of_help(["train", algorithm, "--help-all"], capsys)
     names = [f.name.replace("_", "-") for c in (TrainConfig, SamplingConfig, kind) for f in fields(c)]
     for name in names:
-        if name != "sampling":  # a group, not an option
+        if name not in ("sampling", "top-k", "top-p"):  # a group; not to be trained with
             assert f"--{name}" in words or f"--no-{name}" in words
+    assert "--top-k" not in words
+    assert "--top-p" not in words
     assert "Discount per token" in words
     assert "what a power cut can cost" in words
+    assert "None}" not in words
+
+
+def test_help_shows_what_people_need_first(capsys):
+    words = words_of_help(["train", "ppo", "--help"], capsys)
+    shown = set(re.findall(r"--[a-z-]+", words))
+    assert {"--model", "--reward", "--learning-rate", "--kl-coef", "--resume", "--quiet"} <= shown
+    assert not {"--kl-horizon", "--missing-eos-penalty", "--traceback"} & shown
+    hidden = len(set(re.findall(r"--[a-z-]+", words_of_help(["train", "ppo", "--help-all"], capsys))) - shown)
+    assert f"--help-all shows {hidden} more options" in words
+
+
+def test_help_of_train_names_the_algorithms(capsys):
+    words = words_of_help(["train", "--help"], capsys)
+    for name, algorithm in ALGORITHMS.items():
+        assert f"{name}: {algorithm.Config.__doc__.split('.')[0]}" in words
+
+
+def test_temperature_is_explained_as_it_works(capsys):
+    assert "Below 1 is more cautious, above 1 more varied" in words_of_help(["generate", "--help"], capsys)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(options, tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'agents'}"}
     command = [
         sys.executable,
         "-m",
@@ -187,7 +290,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(options, tmp_path):
     iteration = open_checkpoint(tmp_path / "run").record["iteration"]
     assert iteration == len(read_metrics(tmp_path / "run")) >= 2
     assert "SIGINT: saving the run" in said
-    assert f"{100000 - iteration} updates are left. Go on: dyngen train ppo --resume run" in said
+    assert f"{100000 - iteration} updates are left. Go on: {command_line()} train ppo --resume run" in said
     assert "Traceback" not in said
     AutoModelForCausalLM.from_pretrained(tmp_path / "run")
 

@@ -19,7 +19,7 @@ def two_threads():
 @pytest.fixture
 def policy(tiny_model) -> CausalLMPolicy:
     lm = load_model(str(tiny_model), fresh=True)
-    return CausalLMPolicy(lm, TokenDistribution(torch.ones(lm.config.vocab_size, dtype=torch.bool)))
+    return CausalLMPolicy(lm, TokenDistribution())
 
 
 def trial_of(times: dict[int, float], monkeypatch) -> list[int]:
