@@ -10,6 +10,7 @@ from dyngen_env.rewards.base import IllegalToken, Reward, RewardContext, TextRew
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
 from dyngen_env.rewards.human_rating import HumanRating
+from dyngen_env.rewards.judge import Judge
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
 from dyngen_env.rewards.preference import Preference
@@ -29,6 +30,7 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "human_rating": HumanRating,
     "illegal": IllegalToken,
     "json_valid": JsonValid,
+    "judge": Judge,
     "keywords": Keywords,
     "left_happy": LeftHappy,
     "length": Length,
@@ -71,6 +73,7 @@ __all__ = [
     "HumanRating",
     "IllegalToken",
     "JsonValid",
+    "Judge",
     "Keywords",
     "LeftHappy",
     "Length",

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import shutil
 import tempfile
 from functools import cache
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from dyngen_env.assets.user_cache import user_cache
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -33,7 +34,7 @@ def converted_folder(path: Path) -> Path:
     It is made if it is not there, and appears whole or not at all: of several processes that convert at the same
     time one wins and the others throw theirs away. Raises OSError if it cannot be written (disk full, read-only).
     """
-    folder = _cache_home() / "dyngen" / f"{path.stem}-{_content_hash(path, path.stat().st_mtime_ns)}"
+    folder = user_cache() / f"{path.stem}-{_content_hash(path, path.stat().st_mtime_ns)}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +69,6 @@ def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     # GGUF keeps the window with the model only, and transformers then says 10^30 tokens.
     tokenizer.model_max_length = model.config.max_position_embeddings
     return model, tokenizer
-
-
-def _cache_home() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 @cache
