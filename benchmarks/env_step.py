@@ -22,8 +22,8 @@ class Worth(Reward):
 
     name = "worth"
 
-    def __init__(self, vocabulary: int):
-        self.table = torch.from_numpy(np.random.default_rng(1).random(vocabulary))
+    def __init__(self, vocabulary: int, device: str):
+        self.table = torch.from_numpy(np.random.default_rng(1).random(vocabulary)).to(device)
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         spoken = transition.spoken
@@ -44,7 +44,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
 
 def against_sync(rows: int, their_rows: int, repeats: int, device: str) -> Row:
     """Native rows with torch output against `SyncVectorEnv` over the minimal env; whole episodes, resets included."""
-    env = setting.env(rows, reward=Worth(setting.VOCABULARY), device=device)
+    env = setting.env(rows, reward=Worth(setting.VOCABULARY, device), device=device)
     sync = SyncVectorEnv([MinimalTextEnv] * their_rows)
     steps = 10 * setting.NEW
     random = np.random.default_rng(0)

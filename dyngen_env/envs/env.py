@@ -12,7 +12,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 from dyngen_env.envs.infos import info_of_row
-from dyngen_env.envs.rendering import RENDER_MODES
+from dyngen_env.envs.rendering import READING_FPS, RENDER_MODES
 from dyngen_env.envs.strict_keywords import strict_keywords
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
@@ -31,7 +31,7 @@ class TextGenEnv(gym.Env):
         batch: the `TextGenVectorEnv` of one row that does the work.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": READING_FPS}
 
     @strict_keywords
     def __init__(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # rich and Pillow load when something is drawn with them: mos
     from rich.text import Text
 
 RENDER_MODES = ("ansi", "human", "rgb_array")
+READING_FPS = 8  # tokens per second of a video, some 350 words a minute: brisk reading
 WIDTH, HEIGHT, FONT_SIZE = 640, 360, 16
 COLUMNS, LINES = 62, 15
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from gymnasium.utils.seeding import np_random
 
-BLOCK = 64
+BLOCK = 16
+UNKNOWN = -1  # Gymnasium's word for the seed of a generator that was not seeded by its env
 _MIX1, _MIX2, _GOLDEN = (
     np.uint64(0xBF58476D1CE4E5B9),
     np.uint64(0x94D049BB133111EB),
@@ -38,31 +42,98 @@ def stream_generator(episode_seed: int, stream: str, part: int = 0) -> np.random
     return np.random.default_rng([int(episode_seed), zlib.crc32(stream.encode()), part])
 
 
+def seeds_of_rows(seed: Any, rows: int) -> list[int | None]:
+    """One seed for each of `rows` rows: s + i for an int s; or those of a list, in which None lets a row go on.
+
+    Raises:
+        TypeError: something that is neither an integer nor a list of integers and None.
+        ValueError: a negative seed, or a list of another length.
+    """
+    rule = f"expected an integer of at least 0, or a list with one (or None) for each of the {rows} rows"
+    if _is_integer(seed):
+        seeds: list[int | None] = [int(seed) + row for row in range(rows)]
+    elif isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str | bytes):
+        wrong = [entry for entry in seed if entry is not None and not _is_integer(entry)]
+        if wrong:
+            raise TypeError(f"seed {wrong[0]!r} is a {type(wrong[0]).__name__}: {rule}")
+        seeds = [None if entry is None else int(entry) for entry in seed]
+    else:
+        raise TypeError(f"seed={seed!r} is a {type(seed).__name__}: {rule}")
+    if len(seeds) != rows:
+        raise ValueError(f"{len(seeds)} seeds for {rows} rows: {rule}")
+    negative = [entry for entry in seeds if entry is not None and entry < 0]
+    if negative:
+        raise ValueError(f"seed {negative[0]} is negative: {rule}")
+    return seeds
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
 class EpisodeSeeds:
-    """The episode seeds of N rows, from one generator per row."""
+    """The episode seeds of B rows, each row's from a generator of its own.
 
-    def __init__(self, generators: Sequence[np.random.Generator]):
-        self.generators = list(generators)
-        self._block = np.zeros((len(self.generators), BLOCK), dtype=np.uint64)
-        self._used = np.full(len(self.generators), BLOCK)
+    Frozen, but for the generators, from which seeds are drawn a block ahead: make the object with `of`, and take the
+    one that `after` gives in place of this one.
+    """
 
-    def reseed(self, row: int, generator: np.random.Generator) -> None:
-        """Start row `row` again from another generator; what was drawn ahead is dropped."""
-        self.generators[row] = generator
-        self._used[row] = BLOCK
+    generators: tuple[np.random.Generator, ...]  # (B,)
+    seeded_with: tuple[int, ...]  # (B,) what the generators were seeded with, or UNKNOWN
+    block: np.ndarray  # (B, BLOCK) uint64, drawn ahead
+    used: np.ndarray  # (B,) int64, how many of the row's block have been used: always fewer than BLOCK
+
+    @staticmethod
+    def of(generators: Sequence[np.random.Generator], seeded_with: Sequence[int]) -> EpisodeSeeds:
+        """Seeds from these generators, one a row."""
+        used = np.zeros(len(generators), dtype=np.int64)
+        return EpisodeSeeds(tuple(generators), tuple(seeded_with), np.array([_block(g) for g in generators]), used)
+
+    @staticmethod
+    def fresh(seeds: Sequence[int | None]) -> EpisodeSeeds:
+        """Seeds from new generators with these seeds (B,); None is one from the operating system."""
+        return EpisodeSeeds.of(*zip(*(np_random(seed) for seed in seeds), strict=True))
 
     def next(self, rows: np.ndarray) -> np.ndarray:
-        """(R,) uint64: the next episode's seed of each of the rows (R,), each named at most once."""
-        for row in rows[self._used[rows] == BLOCK]:
-            self._block[row] = self.generators[row].integers(2**63, size=BLOCK, dtype=np.uint64)
-            self._used[row] = 0
-        seeds = self._block[rows, self._used[rows]]
-        self._used[rows] += 1
-        return seeds
+        """(R,) uint64: the next episode's seed of each of the rows (R,)."""
+        return self.block[rows, self.used[rows]]
 
-    def fork(self, rows: Sequence[int]) -> EpisodeSeeds:
-        """Copies of rows, generator states included: they will draw what the originals will draw."""
-        forked = EpisodeSeeds([copy.deepcopy(self.generators[row]) for row in rows])
-        forked._block = self._block[list(rows)].copy()
-        forked._used = self._used[list(rows)].copy()
-        return forked
+    def after(self, rows: np.ndarray) -> EpisodeSeeds:
+        """Those that follow when `next(rows)` have been used, each row named at most once.
+
+        Call it once nothing can fail any more: what it draws from the generators cannot be put back.
+        """
+        block, used = self.block, self.used.copy()
+        used[rows] += 1
+        spent = rows[used[rows] == BLOCK]
+        if len(spent):
+            block, used[spent] = block.copy(), 0
+            block[spent] = [_block(self.generators[row]) for row in spent]
+        return replace(self, block=block, used=used)
+
+    def reseeded(self, seeds: Mapping[int, int]) -> EpisodeSeeds:
+        """These, with new generators in some rows: their seeds by row."""
+        return self.put(list(seeds), EpisodeSeeds.fresh(list(seeds.values()))) if seeds else self
+
+    def put(self, rows: Sequence[int], others: EpisodeSeeds) -> EpisodeSeeds:
+        """These, with rows (R,) replaced by the R rows of others."""
+        generators, seeded_with = list(self.generators), list(self.seeded_with)
+        block, used = self.block.copy(), self.used.copy()
+        for i, row in enumerate(rows):
+            generators[row], seeded_with[row] = others.generators[i], others.seeded_with[i]
+            block[row], used[row] = others.block[i], others.used[i]
+        return EpisodeSeeds(tuple(generators), tuple(seeded_with), block, used)
+
+    def take(self, rows: Sequence[int]) -> EpisodeSeeds:
+        """Copies of rows (R,), generator states included: they will draw what the originals will draw."""
+        return EpisodeSeeds(
+            tuple(copy.deepcopy(self.generators[row]) for row in rows),
+            tuple(self.seeded_with[row] for row in rows),
+            self.block[list(rows)],
+            self.used[list(rows)],
+        )
+
+
+def _block(generator: np.random.Generator) -> np.ndarray:
+    return generator.integers(2**63, size=BLOCK, dtype=np.uint64)

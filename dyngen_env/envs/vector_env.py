@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dyngen_env import mdp
 from dyngen_env.arguments import autoreset, one_of, positive, usable_device
+from dyngen_env.envs.actions import read_actions, refuse
 from dyngen_env.envs.conversation import Conversation
 from dyngen_env.envs.episode_source import Drawn, ExampleSource, PromptLimit
 from dyngen_env.envs.infos import Ends, LazySequence, array_infos, tensor_infos
 from dyngen_env.envs.observations import Observer, row_of
-from dyngen_env.envs.rendering import RENDER_MODES, Renderer
-from dyngen_env.envs.seeding import EpisodeSeeds
+from dyngen_env.envs.rendering import READING_FPS, RENDER_MODES, Renderer
+from dyngen_env.envs.reward_ledger import RewardLedger
+from dyngen_env.envs.row_state import Episodes, RowState, objects, written
+from dyngen_env.envs.seeding import UNKNOWN, EpisodeSeeds, seeds_of_rows
 from dyngen_env.envs.strict_keywords import strict_keywords
 from dyngen_env.envs.token_space import TokenSpace
 from dyngen_env.envs.tokenizer_choice import choose_tokenizer
@@ -32,14 +34,10 @@ from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.rules import token_rules
 from dyngen_env.mdp.state import CONTEXT, ILLEGAL, LENGTH, LIVE, TokenState
 from dyngen_env.rewards import Reward, RewardContext, make_reward
-from dyngen_env.rewards.base import payment, term_names, with_price_of_illegal
-from dyngen_env.rewards.transforms.delay import is_due
 from dyngen_env.tasks import Task, make_task
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Example, Transition
 from dyngen_env.users import User, make_user
-
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class TextGenVectorEnv(gym.vector.VectorEnv):
@@ -80,7 +78,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         ValueError: any argument that cannot work, at construction; the message says which, and what to do.
     """
 
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 30}
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": READING_FPS}
 
     @strict_keywords
     def __init__(
@@ -149,11 +147,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         words = read_words(banned)
         self.banned = BannedWords(words, self.tokenizer, self.device) if words else None
 
-        self._reward_context = RewardContext(self.model, self.tokenizer, self.device)
-        bound = make_reward(reward).bind(self._reward_context)
-        self.reward, self._implied_name = with_price_of_illegal(bound)
-        self._terms = self.reward.terms()
-        self.reward_names = term_names(self._terms)
+        self._ledger = RewardLedger(make_reward(reward), RewardContext(self.model, self.tokenizer, self.device))
 
         self._observer = Observer(observation, self.tokenizer, max_context_tokens, max_new_tokens)
         self.single_observation_space = self._observer.space
@@ -161,15 +155,9 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         self._batch_spaces()
         self._renderer = Renderer(self.tokenizer)
 
-        self._state: TokenState | None = None
-        generators, self._row_seeds = zip(*(seeding.np_random() for _ in range(num_envs)), strict=True)
-        self._seeds = EpisodeSeeds(generators)
-        self._episode_seeds = np.zeros(num_envs, dtype=np.uint64)
-        self._examples = _objects([Example("")] * num_envs)
-        self._dialogues = _objects([None] * num_envs)  # Dialogue | None
-        self._ended = np.zeros(num_envs, dtype=bool)  # rows that await a reset; replaced, never written to
-        self._paid = torch.zeros(num_envs, len(self._terms), dtype=torch.float64, device=self.device)  # this episode
-        self._owed = self._paid  # earned in this episode, and withheld by `delayed`
+        self._begun = False  # whether there has been a reset
+        empty = torch.full((num_envs, max_context_tokens), -1, device=self.device)
+        self._rows = RowState.before_reset(EpisodeSeeds.fresh([None] * num_envs), empty, self._ledger.zeros(num_envs))
 
     def _batch_spaces(self) -> None:
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -184,24 +172,37 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if self._state is None:
+        return self._playing().tokens
+
+    def _playing(self) -> RowState:
+        if not self._begun:
             raise ResetNeeded("the env has not been reset: call reset() first")
-        return self._state
+        return self._rows
+
+    @property
+    def reward(self) -> Reward:
+        """What is paid, bound to this env, the price of illegal tokens included."""
+        return self._ledger.reward
+
+    @property
+    def reward_names(self) -> list[str]:
+        """What the terms of the reward are called in `info["reward_terms"]`."""
+        return self._ledger.names
 
     @property
     def examples(self) -> list[Example]:
         """What each row is playing."""
-        return self._examples.tolist()
+        return self._rows.examples.tolist()
 
     @property
     def dialogues(self) -> list[Dialogue | None]:
         """What each row's agent and user have said in the turns so far; None where nobody answers."""
-        return list(self._dialogues)
+        return self._rows.dialogues.tolist()
 
     @property
     def over(self) -> bool:
         """Whether some row has ended and awaits its reset."""
-        return bool(self._ended.any())
+        return bool(self._rows.ended.any())
 
     def action_masks(self) -> np.ndarray:
         """(V,) bool: the legal tokens. Text, end of turn and end of sequence are; BOS, PAD and role tokens are not.
@@ -243,12 +244,13 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             raise ValueError(f"unknown reset option {unknown.pop()!r}: expected prompt, example or reset_mask")
         rows = self._rows_to_reset(options.get("reset_mask"))
         chosen = self._source.chosen(options, len(rows))
-        self._seed_rows(rows, seed)
-        ended = self._ended.copy()
-        ended[rows] = False
-        self._state = self._begin(self._state, rows, self._episodes(rows, chosen))
-        self._ended = ended
-        return self._output(self._state), {}
+        seeds = self._rows.seeds
+        if seed is not None:
+            of_rows = seeds_of_rows(seed, self.num_envs)
+            seeds = seeds.reseeded({row: s for row in rows.tolist() if (s := of_rows[row]) is not None})
+        episodes = self._episodes(seeds, rows, chosen)
+        self._rows, self._begun = replace(self._rows, seeds=seeds).reset(rows, episodes), True
+        return self._output(self.state), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Append a token to each live row, let users answer the turns that ended, pay, and reset what is due.
@@ -261,13 +263,13 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             ValueError: wrong dtype or shape, or a token out of range. After this and any other error, such as one
                 in a reward, all rows are as they were.
         """
-        before = self.state
-        due = self._ended.nonzero()[0]
+        old = self._playing()
+        before, due = old.tokens, old.ended.nonzero()[0]
         if len(due) and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(
                 f'rows {due.tolist()} have ended and autoreset is off: call reset(options={{"reset_mask": ended}})'
             )
-        tokens, outside = self._tokens(actions)
+        tokens, outside = read_actions(actions, self.num_envs, len(self.tokenizer), self.device)
         if len(due):
             outside = outside & before.live  # what is said to rows that await their reset does not matter
         spoken = mdp.append(before, tokens, self._rules, all_live=not len(due))
@@ -277,18 +279,27 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         turns = (turn_ended | outside).numpy(force=True).nonzero()[0]  # the one host read of a step
         rows = turns.tolist()
         if rows:
-            self._refuse(actions, outside)
+            refuse(actions, outside, len(self.tokenizer))
 
         completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._stop))
         after, feedback, dialogues, forgot = self._conversation.go_on(
-            spoken, rows, completions, self._dialogues[turns].tolist(), self._episode_seeds[turns]
+            spoken, rows, completions, old.dialogues[turns].tolist(), old.episode_seeds[turns]
         )
-        examples = self._examples[turns].tolist()
         transition = Transition(
-            before, tokens, spoken, after, turn_ended, rows, completions, examples, feedback, dialogues,
-            playing=self.examples, talks=self.dialogues,
-        )  # fmt: skip
-        rewards, paid, owed = self._pay(transition)
+            before=before,
+            actions=tokens,
+            spoken=spoken,
+            after=after,
+            turn_ended=turn_ended,
+            rows=rows,
+            completions=completions,
+            examples=old.examples[turns].tolist(),
+            feedback=feedback,
+            dialogues=dialogues,
+            playing=self.examples,
+            talks=self.dialogues,
+        )
+        rewards, paid, owed = self._ledger.pay(old.paid, old.owed, transition)
         terminated, truncated, ended = self._ends(after, turns)
         infos: dict[str, Any] = {}
         if rows and ended.any():
@@ -298,59 +309,18 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
                 due, ended = ended.nonzero()[0], np.zeros_like(ended)
         if forgot:
             infos |= self._segments(spoken, forgot)
-        episodes = self._episodes(due) if len(due) else None
+        episodes = self._episodes(old.seeds, due) if len(due) else None
 
-        self._ended, self._paid, self._owed = ended, paid, owed  # nothing has changed up to here
-        self._dialogues[turns] = _objects(dialogues)
-        self._state = self._begin(after, due, episodes) if episodes else after
-        observations = self._output(self._state)
+        talks = written(old.dialogues, turns, objects(dialogues)) if rows else old.dialogues
+        new = replace(old, tokens=after, dialogues=talks, ended=ended, paid=paid, owed=owed)
+        self._rows = new.reset(due, episodes) if episodes else new  # nothing has changed up to here
+        observations = self._output(self._rows.tokens)
         if self.output == "torch":
             return observations, rewards.float(), terminated, truncated, infos
         # Made in this step and kept by nobody: unlike the state they need not be copied.
         return observations, *(made.numpy(force=True) for made in (rewards, terminated, truncated)), infos
 
     # ---------------------------------------------------------------- the parts of a step
-
-    def _tokens(self, actions: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Actions (B,) on the device, made valid; and (B,) bool, where they were not."""
-        if isinstance(actions, torch.Tensor):
-            integers = actions.dtype in INTEGERS
-        else:
-            actions = np.asarray(actions)
-            integers = actions.dtype.kind in "iu"
-        if not integers:
-            raise ValueError(f"actions have dtype {actions.dtype}: expected integers, a token a row")
-        if tuple(actions.shape) != (self.num_envs,):
-            raise ValueError(f"actions have shape {tuple(actions.shape)}: expected ({self.num_envs},), a token a row")
-        tokens = torch.from_numpy(actions.astype(np.int64)) if isinstance(actions, np.ndarray) else actions
-        tokens = tokens.to(self.device, torch.int64)
-        valid = tokens.clamp(0, len(self.tokenizer) - 1)
-        return valid, valid != tokens
-
-    def _refuse(self, actions: Any, outside: torch.Tensor) -> None:
-        rows = outside.nonzero().flatten().tolist()
-        if rows:
-            raise ValueError(
-                f"action {int(actions[rows[0]])} of row {rows[0]} is out of range: "
-                f"expected 0 <= token < {len(self.tokenizer)}"
-            )
-
-    def _pay(self, transition: Transition) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(B,) float64 rewards, zero on rows that were not live; (B, K), each term's sum over the episode; and (B, K),
-        what it has earned and is to be paid later."""
-        due = [k for k, (_, part) in enumerate(self._terms) if transition.rows or part.per_token]
-        if not due:
-            return torch.zeros(self.num_envs, dtype=torch.float64, device=self.device), self._paid, self._owed
-        amounts = torch.zeros_like(self._paid)
-        for k in due:
-            scale, part = self._terms[k]
-            amounts[:, k] = scale * payment(part, transition)
-        amounts = torch.where(transition.live.unsqueeze(1), amounts, 0.0)
-        owed = self._owed
-        if any(part.held_until for _, part in self._terms):
-            earned, due_now = owed + amounts, is_due([part for _, part in self._terms], transition)
-            amounts, owed = torch.where(due_now, earned, 0.0), torch.where(due_now, 0.0, earned)
-        return amounts.sum(1), self._paid + amounts, owed
 
     def _ends(self, after: TokenState, turns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         """terminated and truncated (B,) bool of this step, and which rows ended, on the host; turns ended in (R,)."""
@@ -378,8 +348,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         """Infos of the episodes that ended in this step; `turns` (R,) are the rows whose turn ended."""
         which = ended[turns].nonzero()[0]  # (E,) of the R
         texts = LazySequence(len(which), lambda: [completions[i] for i in which.tolist()])
-        talks = _objects(dialogues)[which].tolist() if self.user.answers else []
-        ends = Ends(turns[which], ended, after.finish, texts, talks, paid, self.reward_names, self._implied_name)
+        talks = objects(dialogues)[which].tolist() if self.user.answers else []
+        ends = Ends(turns[which], ended, after.finish, texts, talks, paid, self._ledger.names, self._ledger.implied)
         return tensor_infos(ends) if self.output == "torch" else array_infos(ends)
 
     def _segments(self, spoken: TokenState, forgot: list[int]) -> dict[str, Any]:
@@ -401,21 +371,11 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             array[row] = row_of(observations, row)
         return {"final_obs": array, "_final_obs": ended, "final_info": infos, "_final_info": ended.copy()}
 
-    def _episodes(self, rows: np.ndarray, chosen: Drawn | None = None) -> _Episodes:
-        """What the next episodes of `rows` (R,) play: what was chosen, or what their seeds say."""
-        seeds = self._seeds.next(rows)  # drawn even if unused, so that choosing an example shifts no later episode
-        drawn = chosen or self._source.draw(seeds)
-        return _Episodes(seeds, drawn, self._conversation.begin(drawn.examples, seeds))
-
-    def _begin(self, state: TokenState | None, rows: np.ndarray, episodes: _Episodes) -> TokenState:
-        """The state in which `rows` (R,) begin these episodes."""
-        self._episode_seeds[rows] = episodes.seeds
-        self._examples[rows], self._dialogues[rows] = episodes.drawn.examples, _objects(episodes.dialogues)
-        where = torch.from_numpy(rows).to(self.device)
-        self._paid, self._owed = self._paid.index_fill(0, where, 0.0), self._owed.index_fill(0, where, 0.0)
-        if state is None or len(rows) == self.num_envs:
-            return mdp.initial(episodes.drawn.tokens, episodes.drawn.lengths)
-        return mdp.restart(state, where, episodes.drawn.tokens, episodes.drawn.lengths)
+    def _episodes(self, seeds: EpisodeSeeds, rows: np.ndarray, chosen: Drawn | None = None) -> Episodes:
+        """What `rows` (R,) play next: what was chosen, or what their next seeds say."""
+        of_rows = seeds.next(rows)  # used up even if something was chosen: choosing shifts no later episode
+        drawn = chosen or self._source.draw(of_rows)
+        return Episodes(of_rows, drawn, self._conversation.begin(drawn.examples, of_rows))
 
     def _rows_to_reset(self, mask: Any) -> np.ndarray:
         if mask is None:
@@ -426,22 +386,9 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
                 f"reset_mask must be bool of shape ({self.num_envs},) with at least one True, got {mask.dtype} of "
                 f"shape {mask.shape} with {int(np.count_nonzero(mask))} set"
             )
-        if self._state is None and not mask.all():
+        if not self._begun and not mask.all():
             raise ResetNeeded("the first reset must be of all rows")
         return np.flatnonzero(mask)
-
-    def _seed_rows(self, rows: np.ndarray, seed: int | Sequence[int | None] | None) -> None:
-        """Seed those of `rows` (R,) that are to be seeded: with s + i, or with the i-th of a list."""
-        if seed is None:
-            return
-        if isinstance(seed, int | np.integer):
-            seed = range(int(seed), int(seed) + self.num_envs)
-        if len(seed) != self.num_envs:
-            raise ValueError(f"{len(seed)} seeds for {self.num_envs} rows: give one int, or one seed a row")
-        fresh = {row: seeding.np_random(int(seed[row])) for row in rows.tolist() if seed[row] is not None}  # type: ignore[arg-type]
-        for row, (generator, _) in fresh.items():
-            self._seeds.reseed(row, generator)
-        self._row_seeds = tuple(fresh[row][1] if row in fresh else known for row, known in enumerate(self._row_seeds))
 
     def _output(self, state: TokenState) -> Any:
         return self._observer.tensors(state) if self.output == "torch" else self._observer.arrays(state)
@@ -454,7 +401,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         Given equal actions the copies do what the originals do. With `reseed=s`, row i's future episodes and its
         user go on from seed s + i instead, so branches differ.
         """
-        state, rows = self.state, list(rows)
+        old, rows = self._playing(), list(rows)
         out = [row for row in rows if not 0 <= row < self.num_envs]
         if out or not rows:
             raise ValueError(f"cannot fork rows {rows}: expected at least one of 0 to {self.num_envs - 1}")
@@ -462,54 +409,31 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         twin.num_envs = len(rows)
         twin.metadata = dict(self.metadata)
         twin._batch_spaces()
-        twin._state = mdp.fork(state, torch.as_tensor(rows, device=self.device))
-        twin._seeds = self._seeds.fork(rows)
-        twin._examples = self._examples[rows]
-        twin._dialogues = _objects([copy.deepcopy(talk) for talk in self._dialogues[rows]])
-        twin._episode_seeds = self._episode_seeds[rows].copy()
-        twin._row_seeds = tuple(self._row_seeds[row] for row in rows)
-        twin._ended = self._ended[rows].copy()
-        twin._paid, twin._owed = self._paid[rows].clone(), self._owed[rows].clone()
-        twin.reward = self.reward.bind(self._reward_context)
-        twin._terms = twin.reward.terms()
+        twin._ledger = self._ledger.rebound()
+        twin._rows = old.take(rows)
         if reseed is not None:
-            twin._seed_rows(np.arange(len(rows)), reseed)
-            twin._episode_seeds = np.arange(reseed, reseed + len(rows), dtype=np.uint64)
+            seeds = seeds_of_rows(reseed, len(rows))
+            now = np.array([s % 2**64 for s in seeds if s is not None], dtype=np.uint64)
+            twin._rows = replace(twin._rows, seeds=EpisodeSeeds.fresh(seeds), episode_seeds=now)
         return twin
 
     def reseed(self, row: int, generator: np.random.Generator) -> None:
         """Draw row `row`'s future episodes from another generator."""
-        self._seeds.reseed(row, generator)
-        self._row_seeds = (*self._row_seeds[:row], -1, *self._row_seeds[row + 1 :])  # Gymnasium's word for "unknown"
+        other = EpisodeSeeds.of([generator], [UNKNOWN])
+        self._rows = replace(self._rows, seeds=self._rows.seeds.put([row], other))
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Each row's generator. Episode seeds are taken from it in blocks (`seeding.EpisodeSeeds`)."""
-        return tuple(self._seeds.generators)
+        return self._rows.seeds.generators
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
         """What each row's generator was seeded with."""
-        return self._row_seeds
+        return self._rows.seeds.seeded_with
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame for each row: text in mode "ansi", (H, W, 3) uint8 in "rgb_array"; "human" prints and gives None."""
-        if self.render_mode is None or self._state is None:
+        if self.render_mode is None or not self._begun:
             return None
-        return self._renderer.frames(self.render_mode, self._state, self._paid.sum(1), self._dialogues.tolist())
-
-
-@dataclass(frozen=True)
-class _Episodes:
-    """What some rows (R,) are about to play."""
-
-    seeds: np.ndarray  # (R,) uint64, of the episodes
-    drawn: Drawn
-    dialogues: Sequence[Dialogue | None]
-
-
-def _objects(values: Sequence[Any]) -> np.ndarray:
-    """(R,) object array: many rows are read and written at once."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+        return self._renderer.frames(self.render_mode, self.state, self._rows.paid.sum(1), self.dialogues)

@@ -15,6 +15,7 @@ import torch
 
 from dyngen_env.mdp.state import ILLEGAL
 from dyngen_env.rewards.arguments import arguments_of, turn_values
+from dyngen_env.rewards.finite import LARGEST, RULE, as_finite, shown
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Example, Transition
 
@@ -77,7 +78,10 @@ class Reward:
 
     def __mul__(self, other: Any) -> Reward:
         if isinstance(other, Real):
-            return Sum([(scale * float(other), part) for scale, part in self.terms()])
+            scale = as_finite(other)
+            if scale is None:
+                raise ValueError(f"reward {self.name!r} is multiplied by {shown(other)}: {RULE}")
+            return Sum([(scale * own, part) for own, part in self.terms()])
         return Product(self, as_reward(other))
 
     def __rmul__(self, other: Any) -> Reward:
@@ -123,10 +127,17 @@ class Product(Reward):
 
 
 class Constant(Reward):
-    """The same for every turn, paid at its end."""
+    """The same for every turn, paid at its end.
+
+    Raises:
+        ValueError: the number is not finite, or beyond float32.
+    """
 
     def __init__(self, value: float, name: str = "constant"):
-        self.value, self.name = float(value), name
+        number = as_finite(value)
+        if number is None:
+            raise ValueError(f"a constant reward of {shown(value)}: {RULE}")
+        self.value, self.name = number, name
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return transition.turn_ended * self.value
@@ -160,12 +171,9 @@ class TextReward(Reward):
 
     def _score(self, text: str, example: Example, dialogue: Dialogue | None) -> float:
         value = self._arguments.call(self.function, turn_values(text, example, dialogue))
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if number != number or number in (float("inf"), float("-inf")):
-            raise ValueError(f"reward {self.name!r} returned {value!r} for {text[:60]!r}: expected a finite float")
+        number = as_finite(value)
+        if number is None:
+            raise ValueError(f"reward {self.name!r} returned {shown(value)} for {text[:60]!r}: {RULE}")
         return number
 
 
@@ -203,7 +211,7 @@ def as_reward(value: Any) -> Reward:
     if isinstance(value, type) and issubclass(value, Reward):
         raise TypeError(f"a reward is an object: write {value.__name__}(...), not the class {value.__name__}")
     if isinstance(value, Real) and not isinstance(value, bool):
-        return Constant(float(value))
+        return Constant(value)  # type: ignore[arg-type]  # mypy takes no float for a Real
     if callable(value):
         return TextReward(value)
     raise TypeError(
@@ -215,27 +223,66 @@ def payment(part: Reward, transition: Transition) -> torch.Tensor:
     """(B,) float64: what a reward pays for a transition.
 
     Raises:
-        ValueError: it pays something else than B finite numbers.
+        ValueError: it pays something else than B finite numbers that float32 can hold; the message names it.
     """
-    paid = part(transition)
+    paid = amounts_of(part, transition)
+    check_payable(paid.unsqueeze(1), [part.name])
+    return paid
+
+
+def amounts_of(part: Reward, transition: Transition) -> torch.Tensor:
+    """`payment`, but whether the numbers are finite is left to `check_payable`, which reads them on the host."""
     rows = tuple(transition.actions.shape)
-    if not isinstance(paid, torch.Tensor) or tuple(paid.shape) != rows:
-        got = f"shape {tuple(paid.shape)}" if isinstance(paid, torch.Tensor) else repr(paid)
-        raise ValueError(f"reward {part.name!r} returned {got}: expected a float tensor of shape {rows}")
-    if not bool(paid.isfinite().all()):
-        row = int((~paid.isfinite()).nonzero()[0])
-        raise ValueError(f"reward {part.name!r} pays {float(paid[row])} in row {row}: expected a finite number")
+    try:
+        paid = part(transition)
+    except UnpayableTurn as error:
+        raise ValueError(f"reward {part.name!r} {error}") from error
+    except OverflowError as error:
+        raise ValueError(f"reward {part.name!r} fails with an overflow ({error}): {RULE}") from error
+    if not isinstance(paid, torch.Tensor) or tuple(paid.shape) != rows or paid.is_complex():
+        got = f"{paid.dtype} of shape {tuple(paid.shape)}" if isinstance(paid, torch.Tensor) else shown(paid)
+        raise ValueError(
+            f"reward {part.name!r} returned {got}: expected a finite number for each row, as a float tensor of shape "
+            f"{rows}"
+        )
     return paid.double()
 
 
+def check_payable(paid: torch.Tensor, names: Sequence[str]) -> None:
+    """Raises ValueError, naming the reward, unless all of paid (B, K) are finite and float32 can hold them.
+
+    Args:
+        names: (K,) of the rewards that pay the columns.
+    """
+    payable = paid.abs() <= LARGEST  # False where NaN
+    if not bool(payable.all()):
+        row, column = (~payable).nonzero()[0].tolist()
+        raise ValueError(f"reward {names[column]!r} pays {float(paid[row, column])} in row {row}: {RULE}")
+
+
+class UnpayableTurn(ValueError):
+    """A value that `pay_turns` was given is not a finite number that float32 can hold."""
+
+
 def pay_turns(transition: Transition, values: Sequence[float]) -> torch.Tensor:
-    """(B,) float64: values (one for each of `transition.rows`) in their rows, zero elsewhere."""
+    """(B,) float64: values (one for each of `transition.rows`) in their rows, zero elsewhere.
+
+    Raises:
+        UnpayableTurn: a value is not a number; the env adds the reward's name to the error.
+    """
     device = transition.actions.device
     paid = torch.zeros(len(transition.actions), dtype=torch.float64, device=device)
     if len(transition.rows):
         where = torch.as_tensor(transition.rows, device=device)
-        paid[where] = torch.tensor(list(values), dtype=torch.float64, device=device)
+        paid[where] = torch.tensor([_payable(value) for value in values], dtype=torch.float64, device=device)
     return paid
+
+
+def _payable(value: Any) -> float:
+    number = as_finite(value)
+    if number is None:
+        raise UnpayableTurn(f"pays {shown(value)} for a turn: {RULE}")
+    return number
 
 
 def term_names(terms: Sequence[tuple[float, Reward]]) -> list[str]:

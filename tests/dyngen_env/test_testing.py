@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_reward():
         check_reward(lambda text: float(next(count)))
     with pytest.raises(AssertionError, match="a batch was paid"):
         check_reward(Ranked())
-    with pytest.raises(ValueError, match="expected a float tensor of shape"):
+    with pytest.raises(ValueError, match="as a float tensor of shape"):
 
         class Scalar(Reward):
             def __call__(self, transition):

@@ -155,7 +155,7 @@ def test_a_reward_from_python_must_be_given_again(tiny_config):
 @pytest.mark.parametrize(
     "reward, why",
     [
-        (lambda calls: "oops", "expected a finite float"),
+        (lambda calls: "oops", "expected a finite number"),
         (lambda calls: float("nan"), "nan"),
     ],
 )

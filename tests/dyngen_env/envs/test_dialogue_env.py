@@ -76,7 +76,7 @@ def test_a_dialogue_with_somebody_who_wants_to_hear_of_the_music():
 
 def persona(env, seed):
     env.reset(seed=seed)
-    return env.batch._dialogues[0].persona
+    return env.batch.dialogues[0].persona
 
 
 def test_the_rating_can_be_read_as_a_token_and_no_text_feigns_it():
@@ -99,7 +99,7 @@ def test_leaving_unhappily_costs():
     env.reset(seed=0)
     for turn in range(1, 5):
         *_, terminated, _, info = say(env, "")
-        assert terminated == (turn >= min(4, env.batch._dialogues[0].persona.patience))
+        assert terminated == (turn >= min(4, env.batch.dialogues[0].persona.patience))
         if terminated:
             break
     assert info["finish_reason"] == "user"
@@ -244,7 +244,7 @@ def test_odd_text_in_a_thousand_dialogues():
     env.reset(seed=0)
     rng, legal = np.random.default_rng(1), np.flatnonzero(env.action_masks())
     while over < 1000:
-        before, talks = env.state, list(env._dialogues)
+        before, talks = env.state, env.dialogues
         actions = np.where(rng.random(rows) < 0.3, END, rng.choice(legal, size=rows))
         *_, terminated, truncated, infos = env.step(actions)
         after, ended = env.state, terminated | truncated
@@ -258,7 +258,7 @@ def test_odd_text_in_a_thousand_dialogues():
                 assert said[: len(frame)] == frame and said[-2:] == [END, ASSISTANT]
                 words = said[len(frame) : -2]
                 assert not TOKENIZER.control_ids.intersection(words)
-                spoken = env._dialogues[row].feedback[len(talks[row].feedback)].text
+                spoken = env.dialogues[row].feedback[len(talks[row].feedback)].text
                 assert decode(TOKENIZER, words) == spoken.encode("utf-8", "replace").decode()
                 heard += 1
         over += int(ended.sum())

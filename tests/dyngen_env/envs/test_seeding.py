@@ -5,10 +5,6 @@ import numpy as np
 from dyngen_env.envs.seeding import BLOCK, EpisodeSeeds, stream_generator, stream_uniform
 
 
-def generators(*seeds):
-    return [np.random.default_rng(seed) for seed in seeds]
-
-
 def test_streams_differ_by_name_part_and_seed_and_repeat():
     draws = {
         (seed, name, part): stream_generator(seed, name, part).random()
@@ -38,8 +34,27 @@ def test_a_uniform_does_not_depend_on_the_others_in_its_batch():
     assert [stream_uniform(seeds[i : i + 1], "task")[0] for i in range(3)] == whole.tolist()
 
 
+class Stream:
+    """Seeds as they are used: `next`, then `after`."""
+
+    def __init__(self, seeds):
+        self.seeds = seeds
+
+    def next(self, rows):
+        drawn = self.seeds.next(rows)
+        self.seeds = self.seeds.after(rows)
+        return drawn
+
+
+def stream(*seeds):
+    return Stream(EpisodeSeeds.of([np.random.default_rng(seed) for seed in seeds], seeds))
+
+
+BOTH = np.array([0, 1])
+
+
 def test_rows_draw_as_if_alone_whatever_is_drawn_beside_them():
-    rows = EpisodeSeeds(generators(1, 2, 3))
+    rows = stream(1, 2, 3)
     drawn = {row: [] for row in range(3)}
     rng = np.random.default_rng(0)
     for _ in range(3 * BLOCK):
@@ -47,28 +62,35 @@ def test_rows_draw_as_if_alone_whatever_is_drawn_beside_them():
         for row, seed in zip(some, rows.next(some), strict=True):
             drawn[row].append(seed)
     for row, seed in enumerate((1, 2, 3)):
-        alone = EpisodeSeeds(generators(seed))
-        assert [alone.next(np.array([0]))[0] for _ in drawn[row]] == drawn[row]
+        one_by_one = np.random.default_rng(seed).integers(2**63, size=len(drawn[row]), dtype=np.uint64)
+        assert one_by_one.tolist() == drawn[row]
         assert len(set(drawn[row])) == len(drawn[row]) > BLOCK
 
 
+def test_seeds_that_were_looked_at_and_not_used_come_again():
+    left, right = stream(1, 2), stream(1, 2)
+    for _ in range(2 * BLOCK):
+        assert np.array_equal(left.seeds.next(BOTH), left.next(BOTH))
+        right.next(BOTH)
+    assert np.array_equal(left.next(BOTH), right.next(BOTH))
+
+
 def test_reseeding_a_row_leaves_the_others():
-    left, right = EpisodeSeeds(generators(1, 2)), EpisodeSeeds(generators(1, 2))
-    both = np.array([0, 1])
-    left.next(both), right.next(both)
-    right.reseed(0, np.random.default_rng(9))
-    a, b = left.next(both), right.next(both)
+    left, right = stream(1, 2), stream(1, 2)
+    left.next(BOTH), right.next(BOTH)
+    right.seeds = right.seeds.put([0], stream(9).seeds)
+    a, b = left.next(BOTH), right.next(BOTH)
     assert a[1] == b[1] and a[0] != b[0]
-    assert b[0] == EpisodeSeeds(generators(9)).next(np.array([0]))[0]
+    assert b[0] == stream(9).next(np.array([0]))[0]
+    assert right.seeds.seeded_with == (9, 2)
 
 
-def test_a_fork_draws_what_the_original_will_draw_and_disturbs_nothing():
-    seeds, twin_of = EpisodeSeeds(generators(1, 2)), EpisodeSeeds(generators(1, 2))
-    both = np.array([0, 1])
-    seeds.next(both), twin_of.next(both)
-    twin = seeds.fork([1, 1, 0])
+def test_copies_draw_what_the_originals_will_draw_and_disturb_nothing():
+    seeds, twin_of = stream(1, 2), stream(1, 2)
+    seeds.next(BOTH), twin_of.next(BOTH)
+    twin = Stream(seeds.seeds.take([1, 1, 0]))
     future = [twin.next(np.array([0, 1, 2])) for _ in range(BLOCK + 3)]
-    original = [seeds.next(both) for _ in range(BLOCK + 3)]
-    untouched = [twin_of.next(both) for _ in range(BLOCK + 3)]
+    original = [seeds.next(BOTH) for _ in range(BLOCK + 3)]
+    untouched = [twin_of.next(BOTH) for _ in range(BLOCK + 3)]
     assert np.array_equal(original, untouched)
     assert np.array_equal(np.array(future), np.array(original)[:, [1, 1, 0]])

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import copy
+from dataclasses import fields, is_dataclass
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium.error import ResetNeeded
 
-from dyngen_env import Example, Feedback
-from dyngen_env.mdp.state import TokenState
-from tests.support.envs import PROMPTS, Talker, batch, random_actions, single
+from dyngen_env import Dialogue, Example, Feedback
+from dyngen_env.envs.row_state import RowState
+from dyngen_env.envs.seeding import BLOCK
+from tests.support.envs import END, PROMPTS, Talker, batch, random_actions, single
 
 TALK = dict(user=Talker((Feedback("?"),)), max_turns=3, max_context_tokens=40)
 
 
-def snapshot(env) -> list:
-    """All that a step could change, as copies."""
-    state = env.state
-    return [
-        *(getattr(state, f.name).clone() for f in fields(TokenState)),
-        env._paid.clone(),
-        torch.from_numpy(env._ended.copy()),
-        torch.from_numpy(env._episode_seeds.astype(np.int64)),
-        list(env._dialogues),
-        env.examples,
-    ]
+def snapshot(env):
+    """All that a step or a reset could change: every field of the rows' state, as copies."""
+    return {field.name: copied(getattr(env._rows, field.name)) for field in fields(RowState)}
 
 
-def same(left: list, right: list) -> bool:
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(left, right, strict=True))
+def copied(value):
+    """A value of a row's field that can be compared, whatever happens to the original."""
+    if is_dataclass(value) and not isinstance(value, Example | Dialogue):
+        return {field.name: copied(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
+    if isinstance(value, tuple | list):
+        return [copied(one) for one in value]
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return [str(value.dtype), copy.deepcopy(value.tolist())]
+    return copy.deepcopy(value)
 
 
 def histories(env, seeds, steps: int, rows: int, offset: int = 0) -> list:
@@ -192,12 +194,97 @@ def test_the_returned_arrays_are_the_callers_own():
     tokens, _ = env.reset(seed=0)
     before = snapshot(env)
     tokens[:] = 5
-    assert same(before, snapshot(env))
+    assert snapshot(env) == before
     tokens, rewards, terminated, truncated, _ = env.step(np.array([97, 257]))
     before = snapshot(env)
     for array in (tokens, rewards, terminated, truncated):
         array[:] = 1
-    assert same(before, snapshot(env))
+    assert snapshot(env) == before
+
+
+class Failing:
+    """A task, a user and a reward in one; the part that is named in `fails` raises."""
+
+    answers, fails = True, ""
+
+    def _may_fail(self, part):
+        if part == self.fails:
+            raise RuntimeError(f"{part} fails")
+
+    def sample(self, rng):
+        self._may_fail("task")
+        return Example(f"prompt {rng.integers(10)}")
+
+    def begin(self, examples, rngs):
+        self._may_fail("begin")
+        return [{"mood": int(rng.integers(10))} for rng in rngs]
+
+    def reply(self, dialogues, rngs):
+        self._may_fail("reply")
+        return [Feedback("ok", ends=len(d.completions) > 1) for d in dialogues]
+
+    def pay(self, text):
+        self._may_fail("reward")
+        return float(len(text))
+
+
+def with_failing(mode):
+    parts = Failing()
+    env = batch(3, user=parts, prompts=parts, reward=parts.pay, max_turns=3, max_context_tokens=60, autoreset_mode=mode)
+    env.reset(seed=2)
+    for token in (97, END, 98):
+        env.step(np.full(3, token))
+    return parts, env
+
+
+@pytest.mark.parametrize(
+    ("mode", "part"),
+    [
+        *((mode, part) for mode in ("next_step", "same_step", "disabled") for part in ("reply", "reward")),
+        *((mode, part) for mode in ("next_step", "same_step") for part in ("task", "begin")),
+    ],
+)
+def test_a_step_that_fails_changes_nothing(mode, part):
+    (parts, env), (_, undisturbed) = with_failing(mode), with_failing(mode)
+    if mode == "next_step" and part in ("task", "begin"):
+        for e in (env, undisturbed):
+            e.step(np.array([END, 97, END]))  # the next step resets two rows
+    before = snapshot(env)
+    parts.fails = part
+    for _ in range(BLOCK):  # seeds that were drawn in vain would run out
+        with pytest.raises(RuntimeError, match=f"{part} fails"):
+            env.step(np.array([END, END, 97]))
+        assert snapshot(env) == before
+    parts.fails = ""
+    for token in (END, 97, END, END, 98):
+        if mode != "disabled" or not env.over:
+            mine, theirs = env.step(np.full(3, token)), undisturbed.step(np.full(3, token))
+            assert all(np.array_equal(a, b) for a, b in zip(mine[:4], theirs[:4], strict=True))
+    assert snapshot(env) == snapshot(undisturbed)
+
+
+@pytest.mark.parametrize("part", ["task", "begin"])
+def test_a_reset_that_fails_changes_nothing(part):
+    parts, env = with_failing("disabled")
+    before, parts.fails = snapshot(env), part
+    for options in ({}, {"reset_mask": np.array([True, False, True])}):
+        with pytest.raises(RuntimeError, match=f"{part} fails"):
+            env.reset(seed=5, options=options)
+        assert snapshot(env) == before
+
+
+def test_rows_that_are_reset_remember_nothing():
+    """Every field of reset rows is as in an env that has played nothing, and every field of the others as it was."""
+    (_, env), parts = with_failing("disabled"), Failing()
+    fresh = batch(3, user=parts, prompts=parts, reward=parts.pay, max_turns=3, max_context_tokens=60)
+    seeds, mask = [7, None, 9], np.array([True, False, True])
+    fresh.reset(seed=seeds)
+    kept = env._rows.take([1])
+    env.reset(seed=seeds, options={"reset_mask": mask})
+    for rows, expected in (([0, 2], fresh._rows.take([0, 2])), ([1], kept)):
+        for field in fields(RowState):
+            mine, theirs = (copied(getattr(state, field.name)) for state in (env._rows.take(rows), expected))
+            assert mine == theirs, field.name
 
 
 WRONG = {
@@ -230,7 +317,7 @@ def test_wrong_actions_are_named_and_change_no_row(name, kwargs):
     before = snapshot(env)
     with pytest.raises(ValueError, match=message):
         env.step(actions)
-    assert same(before, snapshot(env))
+    assert snapshot(env) == before
     for token in (97, 98, 99):
         mine, theirs = env.step(np.full(3, token)), undisturbed.step(np.full(3, token))
         assert all(np.array_equal(a, b) for a, b in zip(mine[:4], theirs[:4], strict=True))
@@ -289,7 +376,7 @@ def test_a_batch_wants_a_reset_first_and_after_an_end_without_autoreset():
     before = snapshot(env)
     with pytest.raises(ResetNeeded, match=r"rows \[0\] have ended"):
         env.step([97, 97])
-    assert same(before, snapshot(env))
+    assert snapshot(env) == before
     env.reset(options={"reset_mask": np.array([True, False])})
     env.step([97, 97])
 
@@ -317,17 +404,48 @@ def test_wrong_reset_options_are_named_and_change_nothing(options, message):
     before = snapshot(env)
     with pytest.raises(ValueError, match=message):
         env.reset(seed=9, options=options)
-    assert same(before, snapshot(env))
+    assert snapshot(env) == before
     assert np.array_equal(env.reset()[0], undisturbed.reset()[0])
 
 
-@pytest.mark.parametrize("seed", [[1], [1, 2, 3], -1, [1, -2], "7"])
-def test_wrong_seeds_are_refused_and_change_nothing(seed):
+RULE = "expected an integer of at least 0, or a list with one .or None. for each of the 2 rows"
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "message"),
+    [
+        ([1], ValueError, "1 seeds for 2 rows"),
+        ([1, 2, 3], ValueError, "3 seeds for 2 rows"),
+        ([], ValueError, "0 seeds for 2 rows"),
+        (-1, ValueError, "seed -1 is negative"),
+        ([1, -2], ValueError, "seed -2 is negative"),
+        (np.array([1, -2]), ValueError, "seed -2 is negative"),
+        (1.5, TypeError, "seed=1.5 is a float"),
+        (np.float64(1), TypeError, "is a float64"),
+        ("7", TypeError, "seed='7' is a str"),
+        ("77", TypeError, "seed='77' is a str"),
+        (b"77", TypeError, "is a bytes"),
+        (True, TypeError, "seed=True is a bool"),
+        ({1, 2}, TypeError, "is a set"),
+        ([1, 1.5], TypeError, "seed 1.5 is a float"),
+        ([1, "2"], TypeError, "seed '2' is a str"),
+        ([None, True], TypeError, "seed True is a bool"),
+        (np.array([1.0, 2.0]), TypeError, "is a float64"),
+    ],
+)
+def test_wrong_seeds_are_named_and_change_nothing(seed, error, message):
     env, undisturbed = batch(2), batch(2)
     env.reset(seed=0), undisturbed.reset(seed=0)
-    with pytest.raises((ValueError, TypeError, gym.error.Error)):
+    with pytest.raises(error, match=f"{message}.*: {RULE}"):
         env.reset(seed=seed)
     assert np.array_equal(env.reset()[0], undisturbed.reset()[0])
+
+
+@pytest.mark.parametrize("seed", [np.int64(5), (5, 6), np.array([5, 6]), np.array([5, 6], dtype=np.uint8), range(5, 7)])
+def test_seeds_may_be_any_integers(seed):
+    env = batch(2)
+    env.reset(seed=seed)
+    assert env.np_random_seed == (5, 6) and all(type(seed) is int for seed in env.np_random_seed)
 
 
 @pytest.mark.parametrize("kwargs", [{}, TALK], ids=["silent", "talking"])
@@ -345,7 +463,7 @@ def test_a_fork_does_what_the_originals_do_and_disturbs_nothing(mode, kwargs):
     assert twin.num_envs == 4 and twin.observation_space.shape == (4, env.max_context_tokens)
     script = [random_actions(rng, 3) for _ in range(200)]
     futures = [twin.step(actions[rows]) for actions in script]
-    assert same(before, snapshot(env))
+    assert snapshot(env) == before
     for actions, future in zip(script, futures, strict=True):
         mine, theirs = env.step(actions), undisturbed.step(actions)
         for a, b, c in zip(mine[:4], theirs[:4], future[:4], strict=True):

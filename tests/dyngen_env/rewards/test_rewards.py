@@ -19,6 +19,7 @@ from dyngen_env.rewards import (
     TextReward,
     as_reward,
     make_reward,
+    pay_turns,
 )
 from dyngen_env.scoring.sentiment import vader
 from tests.support.envs import BOS, EOS, batch, random_actions, single, write
@@ -219,30 +220,62 @@ class Wrong(Reward):
         return self.value
 
 
+class Turns(Wrong):
+    name = "turns"
+
+    def __call__(self, transition):
+        return pay_turns(transition, [self.value] * len(transition.rows))
+
+
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
-        (lambda text: float("nan"), "reward 'lambda' returned nan for 'ab': expected a finite float"),
+        (lambda text: float("nan"), "reward 'lambda' returned nan for 'ab': expected a finite number"),
         (lambda text: None, "reward 'lambda' returned None"),
         (lambda text: "good", "returned 'good'"),
+        (lambda text: "1", "returned '1'"),
         (lambda text: math.inf, "returned inf"),
-        (Wrong(None), "reward 'wrong' returned None: expected a float tensor"),
+        (lambda text: 1e39, r"returned 1e\+39 for 'ab': expected a finite number of at most 3.4e38"),
+        (lambda text: -1e39, "returned -1e"),
+        (lambda text: 10**400, r"returned 100000.*\(401 characters\) for 'ab': expected a finite number"),
+        (lambda text: 10**5000, "returned a int too long to show"),
+        (lambda text: 1j, "returned 1j"),
+        (lambda text: np.complex128(1), "returned np.complex128"),
+        (lambda text: np.float64("inf"), "returned np.float64"),
+        (lambda text: np.float64(1e39), "returned np.float64"),
+        (lambda text: np.array([1.0, 2.0]), r"returned array\(\[1., 2.\]\)"),
+        (lambda text: torch.tensor([1.0, 2.0]), "returned tensor"),
+        (lambda text: torch.tensor(math.nan), "returned tensor"),
+        (lambda text: [1.0], r"returned \[1.0\]"),
+        (lambda text: math.exp(1000), "reward 'lambda' fails with an overflow"),
+        (Wrong(None), "reward 'wrong' returned None: expected a finite number for each row, as a float tensor"),
         (Wrong(1.0), "reward 'wrong' returned 1.0"),
-        (Wrong(torch.zeros(1, 1)), r"returned shape \(1, 1\): expected a float tensor of shape \(1,\)"),
-        (Wrong(torch.tensor([math.nan])), "reward 'wrong' pays nan in row 0"),
+        (Wrong(np.zeros(1)), r"reward 'wrong' returned array\(\[0.\]\)"),
+        (Wrong(torch.zeros(1, 1)), r"of shape \(1, 1\): expected a finite number for each row.* of shape \(1,\)"),
+        (Wrong(torch.zeros(1, dtype=torch.complex64)), r"returned torch.complex64 of shape \(1,\): expected a finite"),
+        (Wrong(torch.tensor([math.nan])), "reward 'wrong' pays nan in row 0: expected a finite number"),
         (Wrong(torch.tensor([-math.inf])), "reward 'wrong' pays -inf"),
+        (Wrong(torch.tensor([1e39], dtype=torch.float64)), r"reward 'wrong' pays 1e\+39 in row 0"),
+        (1e30 * Wrong(torch.tensor([-1e30])), "reward 'wrong' pays -inf in row 0"),
+        (Wrong(torch.tensor([1e30])) * Wrong(torch.tensor([1e30])), r"reward 'wrong\*wrong' pays inf in row 0"),
+        (Wrong(torch.tensor([3e38])) + Wrong(torch.tensor([3e38])), r"'wrong \+ wrong' pays inf in row 0: expected"),
+        (Turns(10**400), "reward 'turns' pays 10000.* for a turn: expected a finite number"),
+        (Turns(None), "reward 'turns' pays None for a turn"),
+        (Turns("x"), "reward 'turns' pays 'x' for a turn"),
+        (Turns(math.nan), "reward 'turns' pays nan for a turn"),
     ],
 )
-def test_a_reward_that_is_no_number_is_named_and_loses_nothing(reward, message):
-    working = {"is": False}
+@pytest.mark.parametrize("output", ["numpy", "torch"])
+def test_a_reward_that_is_no_number_is_named_and_loses_nothing(output, reward, message):
+    wrong, working = as_reward(reward), {"is": False}
 
     class Sometimes(Reward):
-        name = "wrong"
+        name = wrong.name
 
         def __call__(self, transition):
-            return Length(2)(transition) if working["is"] else as_reward(reward)(transition)
+            return Length(2)(transition) if working["is"] else wrong(transition)
 
-    env = single(reward=Length(2) + Sometimes())
+    env = single(reward=Length(2) + Sometimes(), output=output)
     env.reset(seed=0)
     write(env, "ab")
     for _ in range(2):
@@ -250,11 +283,27 @@ def test_a_reward_that_is_no_number_is_named_and_loses_nothing(reward, message):
             env.step(EOS)
     working["is"] = True
     *_, info = last = env.step(EOS)
-    assert info["text"] == "ab" and last[1] == 1.0 and info["reward_terms"] == {"length": 0.5, "wrong": 0.5}
+    assert info["text"] == "ab" and last[1] == 1.0 and info["reward_terms"]["length"] == 0.5
+
+
+def test_terms_that_are_finite_but_not_their_sum():
+    huge = Wrong(torch.tensor([3e38], dtype=torch.float64))
+    env = single(reward=huge + huge)
+    env.reset(seed=0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"wrong \+ wrong.* pays 6e\+38 in row 0: expected a finite number"):
+            env.step(EOS)
+
+
+@pytest.mark.parametrize("number", [1e39, -math.inf, math.nan, 10**400])
+def test_constants_that_cannot_be_paid_are_refused_at_construction(number):
+    for make in (lambda: as_reward(number), lambda: number * Length(2), lambda: Length(2) + number):
+        with pytest.raises(ValueError, match="expected a finite number"):
+            make()
 
 
 def test_what_functions_may_return():
-    for value in (1, True, np.float32(1), np.array(1.0), torch.tensor(1.0)):
+    for value in (1, True, np.float32(1), np.array(1.0), np.array([1.0]), torch.tensor(1.0)):
         assert paid(lambda text, v=value: v, "x") == 1.0
 
 

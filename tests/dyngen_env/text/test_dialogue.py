@@ -49,7 +49,7 @@ def test_a_stop_string_ends_the_turn_and_stays():
     env = talk(max_turns=3, stop=["."])
     tokens, *_ = write(env, "hi.")
     assert spoken(tokens)[4:] == ["h", "i", ".", END, USER, "o", "k", END]
-    assert env.batch._dialogues[0].completions == ("hi",)
+    assert env.batch.dialogues[0].completions == ("hi",)
     assert not write(env, "x")[2] and write(env, ".")[2] is False
 
 

@@ -1,0 +1,79 @@
+"""The books of an env's reward: what each of its terms pays in a step, has paid in the episode, and still owes."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+
+from dyngen_env.rewards import Reward, RewardContext
+from dyngen_env.rewards.base import amounts_of, check_payable, term_names, with_price_of_illegal
+from dyngen_env.rewards.transforms.delay import is_due
+from dyngen_env.types import Transition
+
+
+class Entry(NamedTuple):
+    """The books after a step of B rows, by K terms."""
+
+    rewards: torch.Tensor  # (B,) float64, paid in this step; zero on rows that were not live
+    paid: torch.Tensor  # (B, K) float64, paid in the episode so far, this step included
+    owed: torch.Tensor  # (B, K) float64, earned in the episode, but withheld by `delayed`
+
+
+class RewardLedger:
+    """Computes what K terms pay. It remembers nothing of the rows: what they were paid is passed in and out.
+
+    Args:
+        reward: a sum of terms. If none of them is the price of illegal tokens, one is added (`with_price_of_illegal`).
+        context: what the env tells its rewards.
+
+    Attributes:
+        reward: the whole, bound to the context.
+        names: (K,) what the terms are called in `info["reward_terms"]`; a second equal name gets `_2`.
+        implied: the name of the added term, reported only where it was paid; None if the reward prices illegal
+            tokens itself.
+    """
+
+    def __init__(self, reward: Reward, context: RewardContext):
+        self.context = context
+        whole, self.implied = with_price_of_illegal(reward.bind(context))
+        self._keep(whole)
+        self.names = term_names(self._terms)
+
+    def _keep(self, reward: Reward) -> None:
+        self.reward, self._terms = reward, reward.terms()
+        self._parts = [part for _, part in self._terms]
+
+    def rebound(self) -> RewardLedger:
+        """A ledger of the same terms that shares nothing that they remember (see `Reward.bind`)."""
+        twin = copy.copy(self)
+        twin._keep(self.reward.bind(self.context))
+        return twin
+
+    def zeros(self, rows: int) -> torch.Tensor:
+        """(rows, K) float64: nothing paid, or nothing owed."""
+        return torch.zeros(rows, len(self._terms), dtype=torch.float64, device=self.context.device)
+
+    def pay(self, paid: torch.Tensor, owed: torch.Tensor, transition: Transition) -> Entry:
+        """The entry of one step, given what was paid and owed (B, K) before it.
+
+        Raises:
+            ValueError: a term, or their sum, is not a finite number that float32 can hold; the message names it.
+        """
+        due = [k for k, part in enumerate(self._parts) if transition.rows or part.per_token]
+        if not due:
+            return Entry(torch.zeros_like(paid[:, 0]), paid, owed)
+        amounts = torch.zeros_like(paid)
+        for k in due:
+            scale, part = self._terms[k]
+            amounts[:, k] = scale * amounts_of(part, transition)
+        amounts = earned = torch.where(transition.live.unsqueeze(1), amounts, 0.0)
+        if any(part.held_until for part in self._parts):
+            pending, due_now = owed + earned, is_due(self._parts, transition)
+            amounts, owed = torch.where(due_now, pending, 0.0), torch.where(due_now, 0.0, pending)
+        rewards = amounts.sum(1)
+        # What each can hold, their sum may not; nor may what a delayed one has earned in several steps.
+        names = [*(part.name for part in self._parts), self.reward.name]
+        check_payable(torch.cat([earned, rewards.unsqueeze(1)], dim=1), names)
+        return Entry(rewards, paid + amounts, owed)

@@ -1,0 +1,100 @@
+"""What each row of an env remembers between two steps."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from dyngen_env import mdp
+from dyngen_env.envs.episode_source import Drawn
+from dyngen_env.envs.seeding import EpisodeSeeds
+from dyngen_env.mdp.state import TokenState
+from dyngen_env.types import Dialogue, Example
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What R rows are about to play."""
+
+    seeds: np.ndarray  # (R,) uint64, of the episodes
+    drawn: Drawn
+    dialogues: Sequence[Dialogue | None]  # (R,)
+
+
+@dataclass(frozen=True)
+class RowState:
+    """All that B rows remember, K being the number of reward terms. Nothing in it is ever written to.
+
+    A step makes a new RowState and the env takes it at the very end, so that a step that fails changes nothing.
+    """
+
+    tokens: TokenState
+    seeds: EpisodeSeeds  # of the episodes to come
+    episode_seeds: np.ndarray  # (B,) uint64, of the episodes that are played
+    examples: np.ndarray  # (B,) of Example
+    dialogues: np.ndarray  # (B,) of Dialogue, or None where nobody answers
+    ended: np.ndarray  # (B,) bool, rows that await their reset
+    paid: torch.Tensor  # (B, K) float64, what each term has paid in the episode
+    owed: torch.Tensor  # (B, K) float64, what it has earned in the episode and not paid yet
+
+    @staticmethod
+    def before_reset(seeds: EpisodeSeeds, tokens: torch.Tensor, owed: torch.Tensor) -> RowState:
+        """Rows that have played nothing: empty tokens (B, L), nothing owed (B, K)."""
+        rows = len(tokens)
+        state = mdp.initial(tokens, torch.zeros_like(tokens[:, 0]))
+        playing, talks = objects([Example("")] * rows), objects([None] * rows)
+        return RowState(state, seeds, np.zeros(rows, np.uint64), playing, talks, np.zeros(rows, bool), owed, owed)
+
+    def reset(self, rows: np.ndarray, episodes: Episodes) -> RowState:
+        """Rows (R,) begin these episodes, for which they have used a seed each; other rows stay.
+
+        Call it once nothing can fail any more (see `EpisodeSeeds.after`).
+        """
+        where = torch.from_numpy(rows).to(self.paid.device)
+        begun = mdp.initial(episodes.drawn.tokens, episodes.drawn.lengths)
+        return replace(
+            self,
+            tokens=begun if len(rows) == len(self.ended) else mdp.put(self.tokens, where, begun),
+            seeds=self.seeds.after(rows),
+            episode_seeds=written(self.episode_seeds, rows, episodes.seeds),
+            examples=written(self.examples, rows, objects(episodes.drawn.examples)),
+            dialogues=written(self.dialogues, rows, objects(episodes.dialogues)),
+            ended=written(self.ended, rows, False),
+            paid=self.paid.index_fill(0, where, 0.0),
+            owed=self.owed.index_fill(0, where, 0.0),
+        )
+
+    def take(self, rows: Sequence[int]) -> RowState:
+        """A new batch of copies of rows (R,), any of them several times: random states and personas are copied, too."""
+        return RowState(*(_taken(getattr(self, field.name), list(rows)) for field in fields(self)))
+
+
+def objects(values: Sequence[Any]) -> np.ndarray:
+    """(R,) object array: many rows are read and written at once."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def written(array: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:
+    """A copy of array (B, ...) with values in rows (R,)."""
+    array = array.copy()
+    array[rows] = values
+    return array
+
+
+def _taken(value: Any, rows: list[int]) -> Any:
+    """Copies of rows of a field."""
+    if isinstance(value, TokenState):
+        return mdp.fork(value, torch.as_tensor(rows, device=value.tokens.device))
+    if isinstance(value, EpisodeSeeds):
+        return value.take(rows)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        # Personas belong to their users, who may have put anything into them; examples are frozen.
+        return objects([copy.deepcopy(v) if isinstance(v, Dialogue) else v for v in value[rows]])
+    return value[rows]
