@@ -36,6 +36,8 @@ def make_user(user: str | User | None) -> User:
         return Silent()
     if isinstance(user, str):
         return cast(User, _EXPRESSIONS.parse(user))
+    if isinstance(user, type):
+        raise ValueError(f"user is the class {user.__name__}, expected an object: {user.__name__}()")
     missing = [name for name in ("answers", "begin", "reply") if not hasattr(user, name)]
     if missing:
         raise ValueError(f"user={user!r} has no {', '.join(missing)}: expected a name or an object like users.User")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from dyngen_agents.runs.imported import is_imported, with_absolute_path
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.sources import NAMES
 
@@ -22,11 +23,11 @@ class TrainConfig:
     """What to train: "reviews-lm", "dialogue-lm", "smollm2", a hub id, a folder, a run, a .gguf file. By default the
     env's own."""
     reward: str | None = None
-    """An expression over rewards, such as "sentiment + 0.1*fluency". By default the env's own."""
+    """An expression, such as "sentiment + 0.1*fluency", or one's own: "mine.py:fn". By default the env's own."""
     prompts: str | None = None
     """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. By default the env's own."""
     user: str | None = None
-    """Who answers: "simulated", "muted(simulated)", "lm('smollm2')". By default the env's own; "silent" is nobody."""
+    """Who answers: "silent", "simulated", "lm('smollm2')", or one's own: "mine.py:Terse". By default the env's own."""
     rating_tokens: bool | None = None
     """Whether the agent reads the user's rating, as a control token before their words. By default the env's own."""
     max_turns: int | None = None
@@ -103,7 +104,10 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         return str(Path(name).expanduser().absolute()) if is_path else name  # type: ignore[arg-type]
 
     banned: Any = config.banned and tuple(absolute(word) if word.endswith(".txt") else word for word in config.banned)
-    return replace(config, model=absolute(config.model), prompts=absolute(config.prompts), banned=banned)
+    own: dict[str, Any] = {
+        name: with_absolute_path(text) for name in ("reward", "user") if is_imported(text := getattr(config, name))
+    }
+    return replace(config, model=absolute(config.model), prompts=absolute(config.prompts), banned=banned, **own)
 
 
 def train_config_from(values: dict[str, Any]) -> TrainConfig:

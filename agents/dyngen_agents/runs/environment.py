@@ -12,10 +12,12 @@ import numpy as np
 
 import dyngen_env  # noqa: F401  registers the ids
 from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.imported import imported, is_imported
 from dyngen_env.envs.vector_env import TextGenVectorEnv
-from dyngen_env.rewards import Reward
+from dyngen_env.rewards import Reward, make_reward
 from dyngen_env.tasks import Prompts, read_prompts
 from dyngen_env.types import Example
+from dyngen_env.users import User, make_user
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ def make_env(
         gymnasium.error.Error: an unknown id.
     """
     options: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
+    options |= {name: _own(name, options[name]) for name in ("reward", "user") if is_imported(options.get(name))}
     if reward is not None:
         options["reward"] = reward
     try:
@@ -58,6 +61,15 @@ def make_env(
     if env.model is None:
         raise ValueError(f"env {config.env!r} names no language model that could learn: give model=...")
     return env
+
+
+def _own(name: str, text: str) -> Reward | User:
+    """The reward or the user that a setting names by its file or module."""
+    make: Callable[[Any], Reward | User] = make_reward if name == "reward" else make_user
+    try:
+        return make(imported(text))
+    except TypeError as error:
+        raise ValueError(f"{name}={text!r}: {error}") from error
 
 
 def _similar_id(name: str) -> str:

@@ -197,5 +197,5 @@ def _resumed(config: TrainConfig, algorithm: AlgorithmConfig | None) -> tuple[Tr
         raise ValueError(f"the run in {checkpoint.folder} is trained by {name}, not by {algorithm_name(algorithm)}")
     kind: type[AlgorithmConfig] = ALGORITHMS[name].Config
     saved = config_from(kind, record["algorithm_config"])
-    settings = settings_of_resumed(config, train_config_from(record["train"]))
+    settings = settings_of_resumed(with_absolute_paths(config), train_config_from(record["train"]))
     return settings, saved if algorithm is None else kept(algorithm, saved), checkpoint
