@@ -1,4 +1,4 @@
-"""A stock DQN with an MLP chooses among the 8 most likely next words of a language model. About a minute.
+"""A stock DQN with an MLP chooses among the 8 most likely next words of a language model. One to two minutes.
 
     python examples/05_sb3_dqn_top_k.py --steps 50000
 
@@ -11,12 +11,28 @@ import argparse
 
 import gymnasium as gym
 from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecMonitor
 
 import dyngen_env  # noqa: F401  registers the ids
 from dyngen_agents.sb3 import as_sb3_vec_env
 from dyngen_env.wrappers import LMFeatures, TopKActions
+
+
+class Progress(BaseCallback):
+    """A line now and then: DQN's own log counts episodes, of which short texts make thousands."""
+
+    def _on_step(self) -> bool:
+        if self.n_calls % 100 == 0:
+            rewards = [episode["r"] for episode in self.model.ep_info_buffer]
+            print(
+                f"{self.num_timesteps:6,} tokens, mean reward of {len(rewards)} texts: {safe_mean(rewards):+.2f}",
+                flush=True,
+            )
+        return True
+
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--steps", type=int, default=50_000, help="tokens to learn from")
@@ -45,7 +61,7 @@ agent = DQN(
     seed=0,
     device="cpu",
 )
-agent.learn(steps, log_interval=None, progress_bar=False)
+agent.learn(steps, log_interval=None, callback=Progress())
 
 mean, deviation = evaluate_policy(agent, env, n_eval_episodes=min(200, steps))
 print(f"reward of the trained agent: {mean:.2f} ± {deviation:.2f}")

@@ -33,6 +33,6 @@ def _matcher() -> Callable[[str], bool]:
         from pyobscenity import check
     except ImportError as error:
         raise ImportError(
-            "the reward 'safety' needs a word list: pip install 'dyngen-env[safety]' (or pip install pyobscenity)"
+            "the reward 'safety' needs a word list: pip install pyobscenity"
         ) from error
     return check

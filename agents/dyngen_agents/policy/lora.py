@@ -112,5 +112,5 @@ def _peft() -> ModuleType:
     try:
         import peft
     except ImportError as error:
-        raise ImportError("lora_rank needs PEFT: pip install 'dyngen-env[lora]' (or pip install peft)") from error
+        raise ImportError("lora_rank needs PEFT: pip install peft") from error
     return peft

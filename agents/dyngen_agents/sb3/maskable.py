@@ -18,7 +18,7 @@ try:
     from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 except ImportError as error:
     raise ImportError(
-        "MaskableLMActorCriticPolicy needs sb3-contrib: pip install 'dyngen-env[sb3]' (or pip install sb3-contrib)"
+        "MaskableLMActorCriticPolicy needs sb3-contrib: pip install sb3-contrib"
     ) from error
 
 __all__ = ["MaskableLMActorCriticPolicy"]
