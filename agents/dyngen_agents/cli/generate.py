@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +12,8 @@ from tyro.conf import Positional
 
 from dyngen_agents.cli.hints import mention_idle_gpu
 from dyngen_agents.cli.options import Command
-from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.folder import find_run
+from dyngen_agents.runs.opened_run import OpenedRun, open_run
 from dyngen_env.lm.decoding import generate
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.huggingface import HFTokenizer
@@ -52,10 +51,11 @@ class Generate(Command):
     def execute(self) -> int:
         """Complete the prompts and print them."""
         mention_idle_gpu(self.device)
-        name, banned = _model_of(self.run)
+        run = self._opened()
+        name = self.run if run is None else str(run.folder)
         texts = generate(
-            load_model(name, device=self.device or "cpu"),
-            HFTokenizer(load_tokenizer(name)),
+            load_model(name, device=self.device or "cpu") if run is None else run.lm,
+            HFTokenizer(load_tokenizer(name)) if run is None else run.tokenizer,
             list(self.prompt),
             decode=self.decode,
             max_new_tokens=self.max_new_tokens,
@@ -65,7 +65,7 @@ class Generate(Command):
             num_beams=self.num_beams,
             n=self.n,
             seed=self.seed,
-            banned=banned,
+            banned=() if run is None else run.banned,
         )
         if self.json:
             answers = [{"prompt": p, "texts": t} for p, t in zip(self.prompt, texts, strict=True)]
@@ -77,15 +77,12 @@ class Generate(Command):
                 out.print(Text.assemble((prompt, "bold"), text))
         return 0
 
-
-def _model_of(name: str) -> tuple[str, Sequence[str]]:
-    """The folder of a run, verified, and the words that it may not write; or `name` itself if it is no run."""
-    try:
-        run = find_run(name)
-    except FileNotFoundError:
-        if name == "latest":
-            raise
-        return name, ()
-    checkpoint = open_checkpoint(run, training=False)
-    # Runs of version 0.1 know only what was asked for, not what the env says by itself.
-    return str(checkpoint.folder), checkpoint.record.get("banned", checkpoint.record["train"].get("banned") or ())
+    def _opened(self) -> OpenedRun | None:
+        """The run, if it is one and not just a model."""
+        try:
+            find_run(self.run)
+        except FileNotFoundError:
+            if self.run == "latest":
+                raise
+            return None
+        return open_run(self.run, device=self.device or "cpu")

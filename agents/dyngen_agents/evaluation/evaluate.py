@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dyngen_agents.data.batching import map_in_batches
@@ -17,15 +15,11 @@ from dyngen_agents.data.episodes import EPISODES, Episode, recorded, write_episo
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
-from dyngen_agents.runs.checkpoint import open_checkpoint
-from dyngen_agents.runs.config import train_config_from
-from dyngen_agents.runs.environment import draw_examples, make_env
-from dyngen_agents.runs.folder import find_run
-from dyngen_agents.runs.learner import CustomReward, check_custom_reward, name_of
+from dyngen_agents.runs.custom_reward import CustomReward
+from dyngen_agents.runs.environment import draw_examples
+from dyngen_agents.runs.opened_run import open_run
 from dyngen_env.lm.distribution import SamplingConfig
-from dyngen_env.lm.loading.models import load_model
 from dyngen_env.lm.logprobs import completion_logprobs
 from dyngen_env.scoring.diversity import distinct_n
 from dyngen_env.scoring.sentiment import vader
@@ -62,26 +56,17 @@ def evaluate(
     """
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}, expected at least 2: one has no spread")
-    checkpoint = open_checkpoint(find_run(run), training=False)
-    check_custom_reward(checkpoint.record, name_of(reward))
-    config = train_config_from(checkpoint.record["train"])
-    config = replace(config, device=device or config.device)
-    env = make_env(config, min(episodes, config.num_envs), "eval", reward)
-    examples = draw_examples(env, episodes, seed)
-    dtype, distribution = getattr(torch, config.dtype), env.token_distribution(config.sampling)
+    opened = open_run(run, num_envs=episodes, device=device, reward=reward)
+    examples = draw_examples(opened.env, episodes, seed)
     results, played = {}, list[Episode]()
-    for name, source in (("trained", str(checkpoint.folder)), ("untrained", checkpoint.record["model"])):
-        lm = load_model(source, device=env.device, dtype=dtype)
-        policy = CausalLMPolicy(lm, distribution)
-        untrained = load_model(checkpoint.record["model"], device=env.device, dtype=dtype)
-        reference = Reference(untrained, distribution)
-        batch = collect(env, Actor(policy, seed), episodes, examples=examples, seed=seed)
-        results[name] = measure(batch, reference)
-        played += recorded(batch, examples, checkpoint.record["model"], name)
+    for name, policy in (("trained", opened.policy), ("untrained", opened.untrained)):
+        batch = collect(opened.env, Actor(policy, seed), episodes, examples=examples, seed=seed)
+        results[name] = measure(batch, opened.reference)
+        played += recorded(batch, examples, opened.record["model"], name)
     try:
-        write_episodes(checkpoint.folder / EPISODES, played)
+        write_episodes(opened.folder / EPISODES, played)
     except OSError as error:
-        log.warning("%s was not written: %s", checkpoint.folder / EPISODES, error)
+        log.warning("%s was not written: %s", opened.folder / EPISODES, error)
     return results
 
 

@@ -12,8 +12,8 @@ from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.lora import base_of
 from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.custom_reward import CustomReward
 from dyngen_agents.runs.environment import draw_examples, make_env
-from dyngen_agents.runs.learner import CustomReward
 
 SAMPLES, COUNT = "samples.md", 6
 

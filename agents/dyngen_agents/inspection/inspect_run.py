@@ -10,19 +10,14 @@ from typing import Any
 
 import torch
 
-from dyngen_agents.algorithms.registry import ALGORITHMS
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards
 from dyngen_agents.data.rollout import Act, collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.inspection.episode_record import episode_record
 from dyngen_agents.inspection.quantities import notes_on_scale, quantities_of
-from dyngen_agents.runs.checkpoint import open_checkpoint
-from dyngen_agents.runs.config import config_from, train_config_from
-from dyngen_agents.runs.environment import draw_examples, make_env
-from dyngen_agents.runs.folder import find_run
-from dyngen_agents.runs.learner import CustomReward, check_custom_reward, name_of
-from dyngen_agents.runs.models import policy_and_reference
-from dyngen_env.lm.loading.models import load_model
+from dyngen_agents.runs.custom_reward import CustomReward
+from dyngen_agents.runs.environment import draw_examples
+from dyngen_agents.runs.opened_run import open_run
 from dyngen_env.types import Example
 
 
@@ -58,19 +53,8 @@ def inspect_run(
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}, expected at least 1")
-    checkpoint = open_checkpoint(find_run(run))
-    record = checkpoint.record
-    check_custom_reward(record, name_of(reward))
-    config = train_config_from(record["train"])
-    config = replace(config, device=device or config.device)
-    env = make_env(config, min(episodes, config.num_envs), split, reward)
-    dtype = getattr(torch, config.dtype)
-    lm = load_model(str(checkpoint.folder), device=env.device, dtype=dtype, fresh=True)
-    untrained = load_model(record["model"], device=env.device, dtype=dtype)
-    policy, reference = policy_and_reference(env, lm, untrained, config.sampling)
-    kind = ALGORITHMS[record["algorithm"]]
-    algorithm = kind(policy, reference, config_from(kind.Config, record["algorithm_config"]))
-    algorithm.load_state(checkpoint.algorithm_state(), for_training=False)
+    opened = open_run(run, split=split, num_envs=episodes, device=device, reward=reward, with_algorithm=True)
+    env, config, record = opened.env, opened.config, opened.record
 
     def play(actor: Callable[[int], Act], *, group_size: int = 1, bootstrap: Any = None) -> Trajectories:
         groups = -(-episodes // group_size)
@@ -79,15 +63,15 @@ def inspect_run(
         batch = collect(env, actor(seed), len(examples), seed=seed, examples=examples, bootstrap=bootstrap)
         return replace(batch, groups=torch.arange(len(batch), device=env.device) // group_size)
 
-    batch = algorithm.experience(play)
+    batch = opened.algorithm.experience(play)
     scale = RewardScale(**record["reward_scale"])
     learned = replace(batch, rewards=scaled_rewards(batch, scale, config.missing_eos_penalty))
-    diagnostics = algorithm.diagnostics(learned)
-    quantities, ref_logprobs = quantities_of(batch, policy, reference, diagnostics)
+    diagnostics = opened.algorithm.diagnostics(learned)
+    quantities, ref_logprobs = quantities_of(batch, opened.policy, opened.reference, diagnostics)
     numbers = {quantity.key: quantity.values for quantity in quantities} | {"ref_logprob": ref_logprobs}
     return {
         "run": {
-            "folder": str(checkpoint.folder),
+            "folder": str(opened.folder),
             "algorithm": record["algorithm"],
             "updates": record["iteration"],
             "model": Path(record["model"]).name,
@@ -99,5 +83,8 @@ def inspect_run(
         },
         "quantities": [dict(key=q.key, label=q.label, about=q.about, unit=q.unit, signed=q.signed) for q in quantities],
         "notes": [*diagnostics.notes, *notes_on_scale(scale, config.missing_eos_penalty)],
-        "episodes": [episode_record(env.tokenizer, policy, reference, batch, numbers, n) for n in range(len(batch))],
+        "episodes": [
+            episode_record(env.tokenizer, opened.policy, opened.reference, batch, numbers, row)
+            for row in range(len(batch))
+        ],
     }

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dyngen_agents.algorithms.ppo import PPOConfig
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.registry import ALGORITHMS, DEFAULT, algorithm_name
 from dyngen_agents.reward_bench.designs import Design, designs_from
 from dyngen_agents.runs.config import TrainConfig, config_from, train_config_from
 
@@ -24,7 +25,7 @@ class Plan:
     designs: tuple[Design, ...]
     seeds: int
     training: TrainConfig
-    algorithm: PPOConfig
+    algorithm: AlgorithmConfig
     eval_episodes: int
 
     def run(self, design: Design, seed: int, out: Path) -> TrainConfig:
@@ -44,7 +45,8 @@ def write_plan(plan: Plan, out: Path) -> None:
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
     """What `read_plan` reads."""
-    return asdict(plan) | {"designs": {design.name: design.expression for design in plan.designs}}
+    designs = {design.name: design.expression for design in plan.designs}
+    return asdict(plan) | {"designs": designs, "algorithm_name": algorithm_name(plan.algorithm)}
 
 
 def read_plan(out: Path) -> Plan | None:
@@ -54,7 +56,10 @@ def read_plan(out: Path) -> Plan | None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        training, algorithm = train_config_from(values["training"]), config_from(PPOConfig, values["algorithm"])
+        kind: type[AlgorithmConfig] = ALGORITHMS[
+            values.get("algorithm_name", DEFAULT)
+        ].Config  # version 0.1 did not say
+        training, algorithm = train_config_from(values["training"]), config_from(kind, values["algorithm"])
         designs = designs_from(values["designs"], str(path))
         return Plan(designs, values["seeds"], training, algorithm, values["eval_episodes"])
     except (ValueError, KeyError, TypeError) as error:
@@ -70,10 +75,11 @@ def check_goes_on(plan: Plan, saved: Plan, out: Path) -> None:
         f"{name} {value!r}, now {now[name]!r}"
         for now, then in (
             (asdict(plan.training), asdict(saved.training)),
+            ({"algorithm": algorithm_name(plan.algorithm)}, {"algorithm": algorithm_name(saved.algorithm)}),
             (asdict(plan.algorithm), asdict(saved.algorithm)),
         )
         for name, value in then.items()
-        if value != now[name] and name != "device"
+        if name in now and value != now[name] and name != "device"
     ]
     known = {design.name: design.expression for design in saved.designs}
     differences += [

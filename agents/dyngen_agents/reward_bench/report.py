@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.registry import algorithm_name
 from dyngen_agents.evaluation.samples import table_cell
 from dyngen_agents.reward_bench.matrix import UNTRAINED, Cell, Matrix, Row
 from dyngen_agents.reward_bench.plan import Plan
@@ -58,14 +61,20 @@ def _settings(plan: Plan, results: dict[str, Any]) -> str:
     designs = "\n".join(f"- **{design.name}**: `{design.expression}`" for design in plan.designs)
     return (
         f"{designs}\n\n"
-        f"Each was trained by PPO in `{t.env}` with {_count(plan.seeds, 'seed')}, {t.updates} updates of {t.episodes} "
-        f"episodes, learning rate {plan.algorithm.learning_rate:g}, KL coefficient {plan.algorithm.kl_coef:g} for a "
-        "reward scaled to deviation 1 under the untrained model. Then each policy, and the untrained model beside it, "
-        f"completed the same {plan.eval_episodes} prompts, which were not trained on, with the same random numbers.\n\n"
+        f"Each was trained by {algorithm_name(plan.algorithm)} in `{t.env}` with {_count(plan.seeds, 'seed')}, "
+        f"{t.updates} updates of {t.episodes} episodes{_chosen(plan.algorithm)}, for a reward scaled to deviation 1 "
+        "under the untrained model. Then each policy, and the untrained model beside it, completed the same "
+        f"{plan.eval_episodes} prompts, which were not trained on, with the same random numbers.\n\n"
         f"{results['seconds_per_run']:.0f} s of training a run, {results['workers']} at a time"
         + (f"; {results['seconds'] / 60:.1f} minutes in all" if results["seconds"] else "")
         + f". torch {results['versions']['torch']}."
     )
+
+
+def _chosen(algorithm: AlgorithmConfig) -> str:
+    """The hyper-parameters that are not the algorithm's defaults, in words."""
+    chosen = asdict(algorithm).items() - asdict(type(algorithm)()).items()
+    return "".join(f", {name.replace('_', ' ')} {value}" for name, value in sorted(chosen))
 
 
 def _matrix(plan: Plan, matrix: Matrix) -> str:

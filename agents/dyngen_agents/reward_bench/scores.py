@@ -15,11 +15,10 @@ from torch import Tensor
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.evaluation.evaluate import kl_of_episodes
 from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_agents.policy.reference import Reference
 from dyngen_agents.reward_bench.designs import Design, parts
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.environment import draw_examples, make_env
+from dyngen_agents.runs.models import policy_and_reference
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.rewards import Fluency, HumanRating, Reward, RewardContext, Sentiment
 from dyngen_env.scoring.diversity import distinct_n
@@ -120,8 +119,8 @@ def score(
     dtype = getattr(torch, config.dtype)
     assert env.model is not None  # make_env has seen to it
     lm = load_model(model or env.model, device=env.device, dtype=dtype, fresh=True).requires_grad_(False)
-    policy = CausalLMPolicy(lm, env.token_distribution(config.sampling))
     untrained = load_model(env.model, device=env.device, dtype=dtype)
+    policy, reference = policy_and_reference(env, lm, untrained, config.sampling)
     examples = draw_examples(env, episodes, config.seed)
     batch = collect(env, Actor(policy, config.seed), episodes, examples=examples, seed=config.seed)
     terms = {name: _mean(paid) for name, paid in batch.reward_terms.items()}
@@ -129,7 +128,7 @@ def score(
     measures |= {
         "distinct_2": _distinct_2(batch.texts),
         "length": _mean(batch.completion_lengths),
-        "kl": _ratio(kl_of_episodes(batch, Reference(untrained, policy.distribution)), batch.completion_lengths),
+        "kl": _ratio(kl_of_episodes(batch, reference), batch.completion_lengths),
     }
     return Scores(
         design,

@@ -31,13 +31,11 @@ from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.lora import add_lora, load_lora
 from dyngen_agents.runs.checkpoint import Checkpoint, save_checkpoint
 from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.custom_reward import CustomReward, check_custom_reward, name_of
 from dyngen_agents.runs.environment import make_env
 from dyngen_agents.runs.models import policy_and_reference
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
-from dyngen_env.rewards import Reward
 from dyngen_env.scoring.diversity import distinct_n
-
-CustomReward = Reward | Callable[..., float] | None
 
 EPISODES_TO_SCALE_BY = 256  # Ziegler et al. 2019
 
@@ -71,7 +69,7 @@ class Learner:
                     f"{name}={getattr(config, name)} cannot be split over {processes.world_size} processes: choose a "
                     f"multiple of {processes.world_size} (it is the number of all processes together)"
                 )
-        self.custom_reward = name_of(reward)
+        self.reward = reward
         rows = min(config.num_envs, config.episodes) // processes.world_size
         self.env = make_env(config, rows, "train", reward)
         self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
@@ -154,7 +152,7 @@ class Learner:
             "model": self.model,
             "train": asdict(self.config),
             "algorithm_config": asdict(self.algorithm_config),
-            "custom_reward": self.custom_reward,
+            "custom_reward": name_of(self.reward),
             "banned": [] if self.env.banned is None else list(self.env.banned.words),
             "algorithm_state": state.values,
             "reward_scale": asdict(self.reward_scale),
@@ -191,24 +189,10 @@ class Learner:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         record = checkpoint.record
-        check_custom_reward(record, self.custom_reward)
+        check_custom_reward(record, self.reward)
         self.iteration, self.seconds = record["iteration"], record["seconds"]
         self.reward_scale = RewardScale(**record["reward_scale"])
         self.algorithm.load_state(checkpoint.algorithm_state())
-
-
-def name_of(reward: CustomReward) -> str | None:
-    """How `run.json` calls a reward that came from Python."""
-    return None if reward is None else getattr(reward, "name", getattr(reward, "__name__", type(reward).__name__))
-
-
-def check_custom_reward(record: dict[str, Any], given: str | None) -> None:
-    """Raises ValueError if a run was trained with a reward from Python and has not been given one again."""
-    if record["custom_reward"] is not None and given is None:
-        raise ValueError(
-            f"the run's reward {record['custom_reward']!r} came from Python, which run.json cannot hold: give it "
-            "again, by reward=... from Python"
-        )
 
 
 def versions() -> dict[str, str]:

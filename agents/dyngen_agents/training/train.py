@@ -23,8 +23,9 @@ from dyngen_agents.runs.config import (
     train_config_from,
     with_absolute_paths,
 )
+from dyngen_agents.runs.custom_reward import CustomReward
 from dyngen_agents.runs.folder import find_run, mark_latest, new_run_folder
-from dyngen_agents.runs.learner import CustomReward, Learner
+from dyngen_agents.runs.learner import Learner
 from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import MetricsLog, Unlogged, read_metrics
 from dyngen_agents.training.progress import TrainingProgress, training_progress
