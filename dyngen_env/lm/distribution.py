@@ -54,7 +54,7 @@ class SamplingConfig:
         """Raises ValueError if the temperature is 0: what a learner cannot work with."""
         if self.temperature == 0:
             raise ValueError(
-                f"temperature is {self.temperature}, which is greedy: a policy that leaves nothing to chance explores nothing, and its "
+                "temperature is 0, which is greedy: a policy that leaves nothing to chance explores nothing, and its "
                 "log-probs (0 for one token, -inf for all others) have no gradient. Learn with a temperature above 0"
             )
 

@@ -185,7 +185,7 @@ def test_wrong_input_is_one_message(options, arguments, message, capsys):
     "arguments, message",
     [
         (["train", "ppo", "--seed", "-1"], "dyngen: seed is -1, expected 0 or more\n"),
-        (["train", "ppo", "--temperature", "0"], "dyngen: temperature is 0.0, which is greedy"),
+        (["train", "ppo", "--temperature", "0"], "dyngen: temperature is 0, which is greedy"),
         (["train", "ppo", "--temperature", "nan"], "dyngen: temperature is nan, expected a number from"),
         (["train", "ppo", "--threads", "0"], "dyngen: threads is 0, expected at least 1, or None for a trial\n"),
         (

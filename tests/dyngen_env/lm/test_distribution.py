@@ -71,7 +71,7 @@ def test_numbers_of_numpy_are_settings():
 
 def test_a_policy_without_chance_cannot_be_learned():
     SamplingConfig(1e-3).require_chance()
-    with pytest.raises(ValueError, match="temperature is 0.*which is greedy"):
+    with pytest.raises(ValueError, match="temperature is 0, which is greedy"):
         SamplingConfig(0.0).require_chance()
 
 
