@@ -222,7 +222,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         """The distribution of an agent that keeps to what may be written here: legal tokens, no banned words.
 
         Args:
-            sampling: how boldly it draws among them; None: as the model says.
+            sampling: how it draws among them; None: with the model's own probabilities.
         """
         return TokenDistribution(self.legal_tokens(), self.banned, sampling or SamplingConfig())
 

@@ -27,7 +27,7 @@ def _is(kind: type, value: object) -> bool:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How boldly tokens are drawn among those that may be drawn at all.
+    """How tokens are drawn among those that may be written at all: temperature, then top-k, then top-p.
 
     Raises:
         ValueError: a setting that gives no distribution.
@@ -71,7 +71,7 @@ class TokenDistribution:
     positions at a time as fit into memory.
 
     Args:
-        legal: (V,) bool, tokens that may be drawn anywhere; None: all. A model's head may be wider than V.
+        legal: (V,) bool, tokens that may be written anywhere; None: all. A model's head may be wider than V.
         banned: words that no token may complete.
         sampling: temperature, top-k and top-p, in this order, over what is left.
     """

@@ -24,7 +24,7 @@ def sample(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, t
     """Draw one token a row by inverting the cumulative distribution.
 
     Args:
-        logits: (B, V) float32, from `logprobs.warp_logits`; not normalised, -inf where a token cannot be drawn.
+        logits: (B, V) float32, from `TokenDistribution.logits`; not normalised, -inf where a token cannot be drawn.
         uniform: (B,) float32 in [0, 1).
 
     Returns:

@@ -90,11 +90,11 @@ class LMUser:
     @torch.no_grad()
     def _write(self, prompts: list[list[int]], uniforms: np.ndarray) -> list[str]:
         """A continuation of each prompt, drawn with uniforms (R, max_new_tokens)."""
+        engine = Engine(load_model(self.model, device=self.device))
         rules, strings = token_rules(self.tokenizer, "\n", self.max_new_tokens, self.device)
         distribution = TokenDistribution.of(self.tokenizer, self.sampling, device=self.device)
         tokens = pad_rows(prompts, max(map(len, prompts)) + self.max_new_tokens)
         state = mdp.initial(tokens.to(self.device), torch.tensor([len(i) for i in prompts]).to(self.device))
-        engine = Engine(load_model(self.model, device=self.device))
         for uniform in torch.from_numpy(uniforms).to(self.device).T:
             raw = engine.next_logits(state.tokens, state.length)
             chosen, _ = sample(distribution.logits(raw, state.tokens, state.length), uniform)

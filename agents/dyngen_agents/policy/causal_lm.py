@@ -39,7 +39,7 @@ class CausalLMPolicy(nn.Module):
 
     Args:
         lm: any causal LM of transformers. Dropout stays off: it would cost 0.3 nats of log-prob mismatch.
-        distribution: what may be drawn and how boldly, as `env.token_distribution(sampling)` says. It moves with the
+        distribution: what may be written and how it is drawn: `env.token_distribution(sampling)`. It moves with the
             policy from device to device.
 
     Raises:

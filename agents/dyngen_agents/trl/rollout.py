@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 class EnvRollout:
     """Plays each prompt that TRL hands over as one episode.
 
-    The sampling is the trainer's (temperature, top_k, top_p), over the env's legal tokens. Chance comes from the
-    trainer's seed and the number of the process. From the first call on the model and the trainer's reference take
-    their positions from the attention mask (`dyngen_agents.trl.positions`).
+    The sampling is the trainer's (temperature, top_k, top_p), over the env's legal tokens and without its banned words.
+    For its loss TRL computes log-probs anew: the model's softmax at that temperature over all tokens, since it knows
+    nothing of tokens that cannot be drawn. So its loss also raises what was chosen above these; the `logprobs` here are
+    those of the distribution that was drawn from.
+
+    Chance comes from the trainer's seed and the number of the process. From the first call on the model and the
+    trainer's reference take their positions from the attention mask (`dyngen_agents.trl.positions`).
 
     Args:
         env: made by `gym.make_vec` with `output="torch"` and `autoreset_mode="same_step"`, with the model's tokens and
@@ -56,7 +60,7 @@ class EnvRollout:
             functions: env_reward (the episode's return), reward_terms (its parts by name), finish_reason.
 
         Raises:
-            ValueError: the trainer samples in a way that the env cannot, or model and env do not fit.
+            ValueError: the trainer samples greedily or in a way that the env cannot, or model and env do not fit.
         """
         lm: Any = trainer.accelerator.unwrap_model(trainer.model)
         if hasattr(lm, "get_base_model"):  # PEFT: its adapters sit inside the model that they adapt
@@ -128,4 +132,6 @@ def _sampling(trainer: Any) -> SamplingConfig:
             f"{', '.join(name for name, is_set in unknown.items() if is_set)} of the GRPOConfig cannot be followed: "
             "EnvRollout samples with temperature, top_k and top_p"
         )
-    return SamplingConfig(temperature=trainer.temperature, top_k=trainer.top_k or 0, top_p=trainer.top_p)
+    sampling = SamplingConfig(temperature=trainer.temperature, top_k=trainer.top_k or 0, top_p=trainer.top_p)
+    sampling.require_chance()
+    return sampling

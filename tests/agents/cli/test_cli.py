@@ -123,6 +123,24 @@ def test_generate(tiny_config, capsys, decode, n):
     assert "The film" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("decode, n", [("greedy", 1), ("beam", 4), ("sample", 8)])
+def test_generate_keeps_to_the_banned_words_of_the_run(tiny_config, decode, n, capsys):
+    """What the model writes without a ban is banned, and then it writes something else."""
+
+    def texts(model: str) -> list[str]:
+        arguments = ["generate", model, "--prompt", "The film", "--decode", decode, "--n", str(n), "--json"]
+        assert main(arguments) == 0
+        return ["The film" + text for text in only_object(capsys.readouterr().out)["completions"][0]["texts"]]
+
+    def words(model: str) -> set[str]:
+        return {word.lower() for text in texts(model) for word in re.findall("[A-Za-z0-9_]+", text)} - {"the", "film"}
+
+    free = words("reviews-lm")
+    assert free
+    run = train(tiny_config(model="reviews-lm", max_minutes=1e-9, banned=tuple(sorted(free))))
+    assert not words(str(run)) & free
+
+
 def test_generate_takes_any_model_and_any_text(tiny_model, capsys):
     assert main(["generate", str(tiny_model), "--prompt", "[bold]a [/nonesuch]"]) == 0
     assert "[bold]a [/nonesuch]" in capsys.readouterr().out
@@ -140,6 +158,15 @@ def test_generate_takes_any_model_and_any_text(tiny_model, capsys):
         (["train", "ppo", "--resume", "nonesuch"], "no run 'nonesuch'"),
         (["eval", "nonesuch"], "no run 'nonesuch'"),
         (["generate", "latest", "--prompt", "x"], "no run 'latest'"),
+        (["generate", "reviews-lm", "--prompt", "x", "--top-k", "-5"], "top_k is -5, expected an integer"),
+        (["generate", "reviews-lm", "--prompt", "x", "--top-p", "nan"], "top_p is nan, expected a number above 0"),
+        (["generate", "reviews-lm", "--prompt", "x", "--temperature", "-1"], "temperature is -1.0, expected a number"),
+        (["generate", "reviews-lm", "--prompt", "x", "--max-new-tokens", "-3"], "max_new_tokens must be an integer"),
+        (["generate", "reviews-lm", "--prompt", "x", "--num-beams", "0"], "num_beams must be an integer"),
+        (["generate", "reviews-lm", "--prompt", "x", "--n", "0"], "n must be an integer of at least 1, got 0"),
+        (["generate", "reviews-lm", "--prompt", "x", "--device", "tpu9"], "device='tpu9' is no device of torch"),
+        (["generate", "reviews-lm", "--prompt", "x", "--device", "cuda:77"], "device='cuda:77' is not available here"),
+        (["train", "ppo", "--device", "tpu9"], "device='tpu9' is no device of torch"),
     ],
 )
 def test_wrong_input_is_one_message(options, arguments, message, capsys):
@@ -158,6 +185,8 @@ def test_wrong_input_is_one_message(options, arguments, message, capsys):
     "arguments, message",
     [
         (["train", "ppo", "--seed", "-1"], "dyngen: seed is -1, expected 0 or more\n"),
+        (["train", "ppo", "--temperature", "0"], "dyngen: temperature is 0, which is greedy"),
+        (["train", "ppo", "--temperature", "nan"], "dyngen: temperature is nan, expected a number from"),
         (["train", "ppo", "--threads", "0"], "dyngen: threads is 0, expected at least 1, or None for a trial\n"),
         (
             ["train", "ppo", "--lr", "1"],

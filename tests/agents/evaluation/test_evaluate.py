@@ -20,6 +20,7 @@ from dyngen_agents.runs.environment import draw_examples, make_env, prompt_split
 from dyngen_agents.training.train import train
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.models import load_model
+from tests.support.bans import WORDS, banned_in
 
 FIGURES = {
     "reward_mean", "reward_ci95", "reward_terms", "vader", "kl_per_token", "distinct_1", "distinct_2", "length_mean",
@@ -57,6 +58,24 @@ def test_evaluation_repeats_and_its_seed_matters(tiny_config):
     run = train(tiny_config(updates=1))
     assert evaluate(run, episodes=12, seed=3) == evaluate(str(run), episodes=12, seed=3)
     assert evaluate(run, episodes=12, seed=3) != evaluate(run, episodes=12, seed=4)
+
+
+def test_neither_model_writes_a_banned_word(tiny_config, monkeypatch):
+    """In the evaluation, and in the samples that training leaves."""
+    played = []
+
+    def recorded(*args, **kwargs):
+        played.append(collect(*args, **kwargs))
+        return played[-1]
+
+    for module in ("evaluate", "samples"):
+        monkeypatch.setattr(f"dyngen_agents.evaluation.{module}.collect", recorded)
+    run = train(tiny_config(updates=1, banned=WORDS, max_new_tokens=12))
+    evaluate(run, episodes=20)
+    assert [len(batch) for batch in played] == [6, 6, 20, 20]
+    for batch in played:
+        assert "illegal" not in batch.finish_reasons
+        assert not banned_in(batch.texts, batch.prompts)
 
 
 def test_figures_equal_an_independent_computation(tiny_config):

@@ -13,6 +13,9 @@ from dyngen_agents.policy.reference import Reference
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.models import load_model
+from tests.support.bans import PROMPTS, banned_in
+from tests.support.bans import WORDS as BANNED
+from tests.support.small import small_env, small_policy
 
 WORDS = ("the", "a", "of", "and", "film", "is")
 
@@ -36,3 +39,21 @@ def test_sampling_and_evaluation_keep_to_what_is_legal(sampling):
         policy.lm, replace(policy.distribution, banned=None)
     )  # without the ban its choices are less likely
     assert float(free.evaluate(batch.tokens, batch.completion_mask).logprobs.sum()) < float(batch.logprobs.sum()) - 1
+
+
+@pytest.mark.parametrize("sampling", [None, SamplingConfig(temperature=0), SamplingConfig(top_p=0.7)], ids=str)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_no_actor_writes_one(sampling, deterministic):
+    env = small_env(prompts=PROMPTS, banned=BANNED)
+    policy = small_policy(env, sampling=sampling)
+    batch = collect(env, Actor(policy, 0, deterministic), 32, seed=0)
+    assert set(batch.finish_reasons) <= {"stop", "length"}
+    assert not banned_in(batch.texts, batch.prompts)
+    policy.distribution = replace(policy.distribution, banned=None)  # whoever does not know of them writes them
+    assert "illegal" in collect(env, Actor(policy, 0, deterministic), 32, seed=0).finish_reasons
+
+
+def test_a_policy_takes_its_distribution_along():
+    policy = small_policy(small_env(banned=BANNED)).to("meta")
+    assert policy.distribution.legal.device.type == "meta"
+    assert policy.distribution.banned.allowed(torch.zeros(1, dtype=torch.int64, device="meta")).device.type == "meta"

@@ -74,3 +74,15 @@ def test_the_actor_repeats_with_its_seed():
 def test_a_head_narrower_than_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match="policy has 264 tokens, env has 300"):
         CausalLMPolicy(small_lm(), TokenDistribution(torch.ones(300, dtype=torch.bool)))
+
+
+def test_a_greedy_policy_acts_and_can_be_scored_but_has_no_gradient():
+    env = small_env()
+    policy = small_policy(env, sampling=SamplingConfig(temperature=0))
+    batch = collect(env, Actor(policy, 0), 16, seed=0)
+    with torch.no_grad():
+        assert (policy.evaluate(batch.tokens, batch.completion_mask).logprobs == 0).all()
+    with pytest.raises(ValueError, match="temperature is 0, which is greedy"):
+        policy.evaluate(batch.tokens, batch.completion_mask)
+    always = small_policy(env)
+    assert torch.equal(batch.tokens, collect(env, Actor(always, 0, deterministic=True), 16, seed=0).tokens)

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from dyngen_agents.sb3 import KLPenalty, as_sb3_vec_env
 from dyngen_env.wrappers import LMFeatures, TopKActions
 from tests.agents.sb3.test_sb3 import roll_out, spread, vec_env
+from tests.support.bans import PROMPTS, WORDS
 
 MaskablePPO = pytest.importorskip("sb3_contrib").MaskablePPO
 maskable = importlib.import_module("dyngen_agents.sb3.maskable")
@@ -40,6 +41,24 @@ def test_it_keeps_to_the_masks_of_the_env(tiny_model):
     assert allowed[agent.rollout_buffer.actions.astype(int)].all()
     actions, _ = agent.predict(env.reset(), action_masks=np.stack([allowed] * 4))
     assert allowed[actions].all()
+
+
+def test_no_action_completes_a_banned_word_with_masks_and_without(tiny_model):
+    env = vec_env(tiny_model, prompts=PROMPTS, banned=WORDS, max_new_tokens=12)
+    agent = make(tiny_model, env)
+    spread(agent)
+    agent.learn(128)
+    starts = agent.rollout_buffer
+    assert starts.action_masks.reshape(16, 4, -1)[
+        np.arange(16)[:, None], np.arange(4), starts.actions.reshape(16, 4).astype(int)
+    ].all()
+    observations = env.reset()
+    for step in range(48):
+        masks = np.stack(env.env_method("action_masks"))
+        given = masks if step % 2 else None
+        actions = agent.predict(observations, action_masks=given, deterministic=step % 3 == 0)[0]
+        assert masks[np.arange(4), actions].all()
+        observations = env.step(actions)[0]
 
 
 def test_the_first_minibatch_has_the_log_probs_of_the_rollout(tiny_model):
@@ -99,7 +118,7 @@ def test_a_missing_sb3_contrib_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("sb3_contrib")]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "dyngen_agents.sb3.maskable")
-    with pytest.raises(ImportError, match="pip install 'sb3-contrib"):
+    with pytest.raises(ImportError, match=r"pip install 'dyngen-env\[sb3\]'"):
         importlib.import_module("dyngen_agents.sb3.maskable")
 
 

@@ -19,9 +19,14 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import dyngen_env  # noqa: F401  registers the ids
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.trl import EnvRollout, TextEnvironment, env_reward, prompt_dataset
 from dyngen_env import Feedback, TextGenEnv
+from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
+from dyngen_env.text.tokenizer import decode
+from tests.support.bans import PROMPTS as PROMPTS_WITHOUT
+from tests.support.bans import WORDS, banned_in
 from tests.support.envs import SMALL, Talker, byte_level, single, write
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
@@ -95,6 +100,27 @@ def test_log_probs_are_those_of_the_model_by_itself(played):
         expected = logits[:, : len(legal)].masked_fill(~legal, -torch.inf).log_softmax(-1)
         expected = expected.gather(1, torch.tensor(completion)[:, None])[:, 0] * torch.tensor(mask)
         torch.testing.assert_close(torch.tensor(logprobs), expected.nan_to_num(), atol=1e-5, rtol=0)
+
+
+def test_no_rollout_writes_a_banned_word(tiny_model):
+    env = env_of(tiny_model, user=None, prompts=PROMPTS_WITHOUT, banned=WORDS, max_new_tokens=12, reward="length")
+    model = load_model(str(tiny_model), fresh=True)
+    prompts = PROMPTS_WITHOUT * 8
+    out = EnvRollout(env)(prompts, stand_in(model))
+    assert "illegal" not in out["finish_reason"]
+    texts = [decode(env.unwrapped.tokenizer, ids) for ids in out["completion_ids"]]
+    assert not banned_in(texts, prompts)
+    policy = CausalLMPolicy(model, env.unwrapped.token_distribution(SamplingConfig(temperature=0.7)))
+    for prompt, completion, logprobs in zip(out["prompt_ids"], out["completion_ids"], out["logprobs"], strict=True):
+        chosen = torch.arange(len(prompt) + len(completion)) >= len(prompt)
+        with torch.no_grad():
+            expected = policy.evaluate(torch.tensor([prompt + completion]), chosen[None]).logprobs[0, len(prompt) :]
+        torch.testing.assert_close(torch.tensor(logprobs), expected, atol=1e-5, rtol=0)
+
+
+def test_a_greedy_trainer_is_refused(tiny_model):
+    with pytest.raises(ValueError, match="temperature is 0, which is greedy"):
+        EnvRollout(env_of(tiny_model))(PROMPTS, stand_in(load_model(str(tiny_model), fresh=True), temperature=0.0))
 
 
 def test_rewards_are_what_a_single_env_pays_for_the_same_tokens(played, tiny_model):

@@ -134,8 +134,53 @@ def test_a_stop_string_cuts_the_text():
         (dict(decode="beam", n=5, num_beams=2), "at most num_beams=2"),
         (dict(max_new_tokens=100), "exceeds the model's context of 64"),
         (dict(stop=""), "stop strings must be non-empty"),
+        (dict(temperature=-1), "temperature is -1, expected a number from"),
+        (dict(temperature=float("nan"), decode="greedy"), "temperature is nan, expected a number from"),
+        (dict(top_p=0.0), "top_p is 0.0, expected a number above 0"),
+        (dict(top_p=0.0, decode="beam"), "top_p is 0.0, expected a number above 0"),
+        (dict(top_k=-5), "top_k is -5, expected an integer"),
+        (dict(max_new_tokens=0), "max_new_tokens must be an integer of at least 1, got 0"),
+        (dict(max_new_tokens=-3), "max_new_tokens must be an integer of at least 1, got -3"),
+        (dict(max_new_tokens=2.5), "max_new_tokens must be an integer of at least 1, got 2.5"),
+        (dict(num_beams=0, decode="beam"), "num_beams must be an integer of at least 1, got 0"),
+        (dict(n=0), "n must be an integer of at least 1, got 0"),
+        (dict(n=True), "n must be an integer of at least 1, got True"),
+        (dict(prompts=[]), r"prompts=\[\]: expected a list of at least one text"),
+        (dict(prompts="abc"), "prompts='abc': expected a list of at least one text"),
+        (dict(banned=[""]), "expected words, or the path"),
     ],
 )
 def test_bad_requests_say_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=message):
-        generate(tiny_model("gpt2"), Letters(), ["abc"], **arguments)
+        generate(tiny_model("gpt2"), Letters(), **(dict(prompts=["abc"]) | arguments))
+
+
+@pytest.mark.parametrize("n", [dict(greedy=1), dict(beam=8), dict(sample=8)], ids=str)
+def test_no_decoding_writes_a_banned_word(n):
+    ((decode, count),) = n.items()
+    model, prompts = tiny_model("gpt2"), ["abc", "de", "xyz", "0", "uvwx"]
+    settings = dict(decode=decode, n=count, num_beams=8, max_new_tokens=12)
+    free = generate(model, Letters(), prompts, **settings)
+    marks = sorted({c for texts in free for text in texts for c in text if not (c.isalnum() or c == "_")})
+    assert marks
+    kept = generate(model, Letters(), prompts, **settings, banned=marks)
+    assert [len(texts) for texts in kept] == [count] * 5
+    assert not [text for texts in kept for text in texts if set(text) & set(marks)]
+
+
+def test_a_beam_wider_than_the_texts_there_are_repeats_the_best():
+    """Two tokens are legal and one is written: there are two texts for four beams."""
+    width = 3
+    legal = torch.tensor([False, True, True])
+    never = Rules(torch.full((1, width), LIVE), torch.zeros(1, width, dtype=torch.long), 1)
+    state = beam_search(Engine(tiny_model("gpt2")), start([1, 2], 1), never, TokenDistribution(legal), num_beams=4)
+    written = state.tokens[:, 2].tolist()
+    assert sorted(written[:2]) == [1, 2] and written[2:] == [written[0]] * 2
+
+
+def test_temperature_zero_is_greedy():
+    model, tokenizer = tiny_model("gpt2"), Letters()
+    [[greedy]] = generate(model, tokenizer, ["abc"], decode="greedy", max_new_tokens=12)
+    assert generate(model, tokenizer, ["abc"], temperature=0.0, max_new_tokens=12) == [[greedy]]
+    with pytest.raises(ValueError, match="greedy has one"):
+        generate(model, tokenizer, ["abc"], temperature=0, n=2)

@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import dyngen_env  # noqa: F401  (registers the ids)
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.wrappers import LMFeatures, TopKActions
+from tests.support.bans import PROMPTS, WORDS
 from tests.support.envs import END, EOS, SMALL
 
 K = 6
@@ -263,3 +264,24 @@ def test_what_does_not_fit_is_refused_with_a_remedy(lm, rows):
             TopKActions(env(), lm, k)
     with pytest.raises(ValueError, match='output="numpy"'):
         LMFeatures(env(output="torch").unwrapped, lm).reset()
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_no_candidate_completes_a_banned_word(lm, stacked):
+    env = batch(wrappers(lm)["both" if stacked else "candidates"], prompts=PROMPTS, banned=WORDS, mode="same_step")
+    _, infos = env.reset(seed=0)
+    rng, reasons = np.random.default_rng(0), []
+    for _ in range(40):
+        masks = env.unwrapped.action_masks()
+        assert np.take_along_axis(masks, infos["candidates"], 1).all()
+        _, _, _, _, infos = env.step(rng.integers(K, size=3))
+        reasons += [reason for reason in infos.get("final_info", {}).get("finish_reason", []) if reason is not None]
+    assert reasons and "illegal" not in reasons
+
+
+def test_more_candidates_than_some_texts_leave_are_refused(lm):
+    """258 bytes and ends are legal; after a border 26 letters in two cases and 8 marks are not."""
+    with pytest.raises(ValueError, match="k=199 candidates cannot be had of 198 legal tokens, as few as that where"):
+        TopKActions(single(prompts=PROMPTS, banned=WORDS), lm, 199)
+    observation, info = TopKActions(single(prompts=PROMPTS, banned=WORDS), lm, 198).reset(seed=0)
+    assert np.isfinite(observation["logprobs"]).all() and len(set(info["candidates"])) == 198
