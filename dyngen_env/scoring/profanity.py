@@ -32,7 +32,5 @@ def _matcher() -> Callable[[str], bool]:
     try:
         from pyobscenity import check
     except ImportError as error:
-        raise ImportError(
-            "the reward 'safety' needs a word list: pip install pyobscenity"
-        ) from error
+        raise ImportError("the reward 'safety' needs a word list: pip install pyobscenity") from error
     return check

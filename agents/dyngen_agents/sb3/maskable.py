@@ -17,9 +17,7 @@ from dyngen_agents.sb3.policy import LMActorCritic
 try:
     from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 except ImportError as error:
-    raise ImportError(
-        "MaskableLMActorCriticPolicy needs sb3-contrib: pip install sb3-contrib"
-    ) from error
+    raise ImportError("MaskableLMActorCriticPolicy needs sb3-contrib: pip install sb3-contrib") from error
 
 __all__ = ["MaskableLMActorCriticPolicy"]
 

@@ -52,7 +52,7 @@ def test_what_is_not_used_is_not_built(run):
     assert opened.policy.lm is opened.lm
     with pytest.raises(ValueError, match="opened without its algorithm"):
         _ = opened.algorithm
-    with pytest.raises(ValueError, match="training.safetensors is damaged"):
+    with pytest.raises(ValueError, match=r"training\.safetensors is damaged"):
         open_run(run, with_algorithm=True)
 
 
