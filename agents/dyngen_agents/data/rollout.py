@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.data.trajectories import Trajectories, join
 from dyngen_agents.policy.causal_lm import Action
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.types import Example
@@ -45,8 +46,9 @@ def collect(
         ValueError: the env is set up otherwise, or the numbers do not divide.
     """
     _check(env, episodes, examples)
+    play = partial(_play, env, actor, bootstrap=bootstrap, on_token=on_token)
     if examples is None:
-        parts = [_play(env, actor, quota(episodes, env.num_envs), seed, {}, bootstrap, on_token)]
+        parts = [play(quota(episodes, env.num_envs), seed=seed, options={})]
     else:
         parts = []
         for start in range(0, episodes, env.num_envs):
@@ -54,7 +56,7 @@ def collect(
             idle = env.num_envs - len(chosen)
             ones = torch.tensor([1] * len(chosen) + [0] * idle)
             options = {"prompt": chosen + [chosen[-1]] * idle}
-            parts.append(_play(env, actor, ones, seed, options, bootstrap, on_token))
+            parts.append(play(ones, seed=seed, options=options))
             seed = None
     return replace(join(parts), groups=torch.arange(episodes, device=env.device))
 
@@ -63,6 +65,7 @@ def _play(
     env: TextGenVectorEnv,
     actor: Act,
     shares: Tensor,
+    *,
     seed: int | Sequence[int] | None,
     options: dict,
     bootstrap: Callable[[Tensor, Tensor], Tensor] | None,
@@ -100,10 +103,19 @@ def _play(
             talks = info.get("dialogue", [None] * env.num_envs)
             terms = {k: v[counted].float() for k, v in info["reward_terms"].items() if not k.startswith("_")}
             part = Trajectories(
-                final, chosen[counted], logprobs[counted], values[counted], rewards[counted], last, counted,
-                [prompts[r] for r in rows], [info["text"][r] for r in rows],
-                [info["finish_reason"][r] for r in rows], terms, [talks[r] for r in rows],
-            )  # fmt: skip
+                tokens=final,
+                completion_mask=chosen[counted],
+                logprobs=logprobs[counted],
+                values=values[counted],
+                rewards=rewards[counted],
+                bootstrap=last,
+                groups=counted,
+                prompts=[prompts[row] for row in rows],
+                texts=[info["text"][row] for row in rows],
+                finish_reasons=[info["finish_reason"][row] for row in rows],
+                reward_terms=terms,
+                dialogues=[talks[row] for row in rows],
+            )
             finished.append((counted, part))
             left[counted] -= 1
             active = int((left > 0).sum())
@@ -119,28 +131,6 @@ def _play(
 def quota(episodes: int, rows: int) -> Tensor:
     """(B,) int64: how many of the episodes each row plays."""
     return torch.tensor([episodes // rows + (row < episodes % rows) for row in range(rows)])
-
-
-def join(parts: list[Trajectories]) -> Trajectories:
-    """The episodes of all parts, one part after the other."""
-
-    def cat(tensor: Callable[[Trajectories], Tensor]) -> Tensor:
-        return torch.cat([tensor(part) for part in parts])
-
-    return Trajectories(
-        tokens=cat(lambda t: t.tokens),
-        completion_mask=cat(lambda t: t.completion_mask),
-        logprobs=cat(lambda t: t.logprobs),
-        values=cat(lambda t: t.values),
-        rewards=cat(lambda t: t.rewards),
-        bootstrap=cat(lambda t: t.bootstrap),
-        groups=cat(lambda t: t.groups),
-        prompts=[prompt for part in parts for prompt in part.prompts],
-        texts=[text for part in parts for text in part.texts],
-        finish_reasons=[reason for part in parts for reason in part.finish_reasons],
-        reward_terms={k: torch.cat([p.reward_terms[k] for p in parts]) for k in parts[0].reward_terms},
-        dialogues=[dialogue for part in parts for dialogue in part.dialogues],
-    )
 
 
 def _check(env: TextGenVectorEnv, episodes: int, examples: list[Example] | None) -> None:

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dyngen_agents.data.rollout import Act, collect, join, quota
-from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.data.rollout import Act, collect, quota
+from dyngen_agents.data.trajectories import Trajectories, join
 from dyngen_agents.distributed.interrupt import Stopped
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_env.envs.vector_env import TextGenVectorEnv

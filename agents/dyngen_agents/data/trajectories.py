@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -38,26 +38,26 @@ class Trajectories:
     def take(self, rows: Tensor) -> Trajectories:
         """The episodes `rows` (R,) int64, in that order."""
         index = rows.tolist()
-        return Trajectories(
-            tokens=self.tokens[rows],
-            completion_mask=self.completion_mask[rows],
-            logprobs=self.logprobs[rows],
-            values=self.values[rows],
-            rewards=self.rewards[rows],
-            bootstrap=self.bootstrap[rows],
-            groups=self.groups[rows],
-            prompts=[self.prompts[i] for i in index],
-            texts=[self.texts[i] for i in index],
-            finish_reasons=[self.finish_reasons[i] for i in index],
-            reward_terms={name: paid[rows] for name, paid in self.reward_terms.items()},
-            dialogues=[self.dialogues[i] for i in index],
-        )
+        return self._each(lambda tensor: tensor[rows], lambda items: [items[i] for i in index])
 
     def to(self, device: torch.device | str) -> Trajectories:
         """The same on another device."""
-        named: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: value.to(device) for name, value in named.items() if isinstance(value, Tensor)}
-        return replace(self, **moved, reward_terms={name: paid.to(device) for name, paid in self.reward_terms.items()})
+        return self._each(lambda tensor: tensor.to(device), lambda items: items)
+
+    def _each(
+        self, of_tensor: Callable[[Tensor], Tensor], of_items: Callable[[Sequence[Any]], Sequence[Any]]
+    ) -> Trajectories:
+        """Apply a function to every field: tensors, tensors by name, and sequences with an item for each episode."""
+        changed: dict[str, Any] = {}
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            if isinstance(value, Tensor):
+                changed[field_.name] = of_tensor(value)
+            elif isinstance(value, dict):
+                changed[field_.name] = {name: of_tensor(tensor) for name, tensor in value.items()}
+            else:
+                changed[field_.name] = of_items(value) if len(value) else value  # nobody has said anything of it
+        return Trajectories(**changed)
 
     @property
     def lengths(self) -> Tensor:
@@ -73,6 +73,22 @@ class Trajectories:
     def episode_returns(self) -> Tensor:
         """(N,) float32: undiscounted sums of the env's rewards."""
         return self.rewards.sum(1)
+
+
+def join(parts: Sequence[Trajectories]) -> Trajectories:
+    """The episodes of all parts, one part after the other. Raises ValueError if there is no part."""
+    if not parts:
+        raise ValueError("no parts to join: expected at least one")
+    joined: dict[str, Any] = {}
+    for name in (field_.name for field_ in fields(Trajectories)):
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], Tensor):
+            joined[name] = torch.cat(values)
+        elif isinstance(values[0], dict):
+            joined[name] = {key: torch.cat([value[key] for value in values]) for key in values[0]}
+        else:
+            joined[name] = [item for value in values for item in value]
+    return Trajectories(**joined)
 
 
 def minibatches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
