@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dyngen_env.mdp.state import FINISH_REASONS, TokenState
-from dyngen_env.text.tokenizer import Tokenizer, decode
+from dyngen_env.text.tokenizer import Tokenizer, decode, spell
 from dyngen_env.types import Dialogue
 
 if TYPE_CHECKING:  # rich and Pillow load when something is drawn with them: most environments never are
@@ -84,7 +84,8 @@ class Renderer:
             if not runs or runs[-1][1] != mine:
                 runs.append(([], mine))
             runs[-1][0].append(token)
-        return [(_printable(decode(self.tokenizer, ids)), CHOSEN if mine else GIVEN) for ids, mine in runs]
+        texts = [(spell(self.tokenizer, ids).decode("utf-8", "replace"), mine) for ids, mine in runs]
+        return [(_printable(text), CHOSEN if mine else GIVEN) for text, mine in texts]
 
     def _dialogue(self, state: TokenState, row: int, talk: Dialogue) -> Spans:
         """The row's turns, the one that is being written as well."""

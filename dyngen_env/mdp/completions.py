@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from dyngen_env.mdp.state import ILLEGAL, TokenState
-from dyngen_env.text.tokenizer import Tokenizer, spell
+from dyngen_env.text.tokenizer import Tokenizer, as_text, spell
 
 
 def completion_texts(
@@ -22,7 +22,7 @@ def completion_texts(
     tokens = spoken.tokens[where].tolist()
     start, end = spoken.turn_start[where], spoken.length[where] - (spoken.finish[where] == ILLEGAL).long()
     turns = [spell(tokenizer, ids[a:b]) for ids, a, b in zip(tokens, start.tolist(), end.tolist(), strict=True)]
-    return [_before_first(turn, stop).decode("utf-8", "replace") for turn in turns]
+    return [as_text(tokenizer, _before_first(turn, stop)) for turn in turns]
 
 
 def _before_first(text: bytes, stop: Sequence[bytes]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,15 +25,20 @@ def following(encode: Callable[[str], list[int]], text: str) -> list[int]:
     return ids[len(before) :] if ids[: len(before)] == before else encode(text)
 
 
-def turn_tokens(hf: Any, name: str, end_ids: Collection[int], newline: list[int]) -> TurnTokens:
+def turn_tokens(
+    hf: Any, name: str, end_ids: Collection[int], start: Sequence[int], newline: Sequence[int]
+) -> TurnTokens:
     """The tokens around turns of the Hugging Face tokenizer `hf`, called `name` in errors.
 
     Args:
         end_ids: the tokens that end a turn.
-        newline: the tokens of a line end, which stand around turns where there is nothing better.
+        start: the tokens that begin a text, if there is no chat template.
+        newline: the tokens of a line end, which stand around turns where there is nothing better. Tokenizers without
+            one, such as BERT's, put [SEP] or EOS there.
 
     Raises:
-        ValueError: the chat template does not merely append, or drops text.
+        ValueError: the chat template fails, does not merely append, or drops text; or there is nothing that could
+            stand between turns.
     """
 
     def ids(text: str) -> list[int]:  # text of the template: its control tokens are meant
@@ -45,11 +50,19 @@ def turn_tokens(hf: Any, name: str, end_ids: Collection[int], newline: list[int]
         cut = next((i + 1 for i, token in enumerate(between) if token in end_ids), 0)
         opening = (ids(before), following(ids, after))
         return TurnTokens(opening, between[:cut], between[cut:], following(ids, agent))
-    bos = [] if hf.bos_token_id is None else [hf.bos_token_id]
+    bos = list(start) if hf.bos_token_id is None else [hf.bos_token_id]
     if _has_roles(hf):
         user, assistant, end = hf.convert_tokens_to_ids(ROLES)
         return TurnTokens(([*bos, user], [end, assistant]), [end], [user], [end, assistant])
-    return TurnTokens((bos, newline), [], newline, newline)
+    if newline:
+        return TurnTokens((bos, list(newline)), [], list(newline), list(newline))
+    between = [i for i in (hf.sep_token_id, hf.eos_token_id) if i is not None][:1]
+    if not between:
+        raise ValueError(
+            f"tokenizer {name!r} has nothing to put between the turns of a dialogue: give it a chat template, the role "
+            f"tokens {', '.join(ROLES)}, or an EOS token"
+        )
+    return TurnTokens((bos, between), between, [], between)
 
 
 def rendered(hf: Any, *contents: str) -> str:
@@ -63,10 +76,20 @@ def _template_texts(hf: Any, name: str) -> tuple[str, str, str, str]:
     message, and from there to the agent's next turn.
 
     Raises:
-        ValueError: the template does not merely append (tokens already acted on would change), or drops text.
+        ValueError: the template raises an error, does not merely append (tokens already acted on would change), or
+            drops text.
     """
     said = ("uuprompt", "aanswer", "uureply", "aanother", "uulast")  # words that no template contains
-    one, two, three = [rendered(hf, *said[:n]) for n in (1, 3, 5)]
+    try:
+        one, two, three = [rendered(hf, *said[:n]) for n in (1, 3, 5)]
+    except ImportError:  # of the package that renders templates: the message says what to install
+        raise
+    except Exception as error:  # a template may raise what it likes
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"the chat template of {name!r} cannot write a dialogue that begins with the user and goes on in turns, it "
+            f"says: {message}. Use a template that can, or none"
+        ) from error
     before, _, after = one.partition(said[0])
     link, _, agent = two.removeprefix(one + said[1]).partition(said[2])
     grows = two == one + said[1] + link + said[2] + agent and three == two + said[3] + link + said[4] + agent

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 from functools import cached_property, lru_cache
 from typing import Any
 
 from dyngen_env.text.chat_template import ROLES, TurnTokens, following, rendered, turn_tokens
+from dyngen_env.text.token_bytes import PROBES, UnusableTokenizer, token_bytes
 
 END_OF_TURN = (
     "<|im_end|>",
@@ -23,8 +23,13 @@ END_OF_TURN = (
 class HFTokenizer:
     """A Hugging Face tokenizer as a `Tokenizer`. Use `adapted`, which keeps what is slow to make.
 
-    Turns are written with the tokenizer's chat template if it has one, else with its role tokens `<|user|>`,
-    `<|assistant|>`, `<|end|>` if it has those, else one line a turn.
+    The text of tokens is what the tokenizer itself decodes them to, without special tokens. Turns are written with its
+    chat template if it has one, else with its role tokens `<|user|>`, `<|assistant|>`, `<|end|>` if it has those, else
+    one line a turn.
+
+    Raises:
+        ValueError: what a token writes depends on the tokens around it, or the tokenizer rewrites text when it adds
+            special tokens.
     """
 
     def __init__(self, hf: Any):
@@ -39,40 +44,76 @@ class HFTokenizer:
             )
         self.hf = hf
         self.name = hf.name_or_path or type(hf).__name__
+        self._size = max(len(hf), 1 + max(hf.get_vocab().values()))
         self.control_ids = frozenset(int(i) for i in hf.convert_tokens_to_ids(sorted(controls)))
-        holes = set(range(len(self))) - set(hf.get_vocab().values())
-        self.control_ids |= holes  # ids without a token are no text either
         ends = set(hf.convert_tokens_to_ids([token for token in END_OF_TURN if token in controls]))
-        self.end_ids = frozenset(int(i) for i in ends | ({hf.eos_token_id} - {None}))
+        ends |= {hf.sep_token_id if hf.eos_token_id is None else hf.eos_token_id} - {None}  # [SEP] ends BERT's texts
+        self.end_ids = frozenset(int(i) for i in ends)
+        unknown = {hf.unk_token_id} - self.end_ids  # words that are not in the vocabulary: the only control in texts
+        self._unwanted = self.control_ids - unknown
+        self.control_ids |= set(range(self._size)) - set(hf.get_vocab().values())  # ids without a token are no text
+        try:
+            self.token_bytes, self.word_end = token_bytes(hf, self._size, self.control_ids)
+        except UnusableTokenizer as error:
+            remedy = (
+                "set its clean_up_tokenization_spaces to False, which changes nothing but its decoding"
+                if hf.clean_up_tokenization_spaces
+                else "the environment needs one whose texts are the concatenation of what their tokens write"
+            )
+            raise ValueError(f"tokenizer {self.name!r} cannot be used: {error}. Remedy: {remedy}") from error
+        self.control_ids |= {i for i, data in enumerate(self.token_bytes) if not data}  # what writes nothing is no text
+        self._prefix = self._before_prompts()
 
     def __len__(self) -> int:
         return self._size
 
-    @cached_property
-    def _size(self) -> int:
-        return max(len(self.hf), 1 + max(self.hf.get_vocab().values()))
-
-    @cached_property
-    def token_bytes(self) -> tuple[bytes, ...]:
-        return tuple(_token_bytes(self.hf, self._size, self.control_ids))
-
     def encode(self, text: str) -> list[int]:
         return following(self._plain, text)
 
-    def _plain(self, text: str, **kwargs: Any) -> list[int]:
+    def _plain(self, text: str) -> list[int]:
+        """Ids of text alone. Control tokens that the text spells are spelled in parts, or left out."""
+        ids = self._encoded(text)
+        if self._unwanted.isdisjoint(ids):
+            return ids
+        parts = [self._respelled(i) if i in self._unwanted else [i] for i in ids]
+        return [i for part in parts for i in part]
+
+    def _encoded(self, text: str, special: bool = False) -> list[int]:
         clean = text.encode("utf-8", "replace").decode()  # lone surrogates, which JSON can hold, are no text
-        return list(self.hf.encode(clean, split_special_tokens=True, **{"add_special_tokens": False, **kwargs}))
+        return list(self.hf.encode(clean, add_special_tokens=special, split_special_tokens=True))
+
+    def _respelled(self, token: int) -> list[int]:
+        """Ids of a control token's name as text: of its first character, and of the rest."""
+        name = "" if token == self.hf.unk_token_id else self.hf.convert_ids_to_tokens(token)
+        return [i for part in (name[:1], name[1:]) for i in self._encoded(part) if i not in self._unwanted]
+
+    def _before_prompts(self) -> list[int]:
+        """What the tokenizer puts before a text: BOS or [CLS], if anything. What it puts after it is not for texts that
+        go on.
+
+        Raises:
+            ValueError: the text itself changes.
+        """
+        for text in ("a", ".", *PROBES):
+            if ids := self._encoded(text):
+                whole = self._encoded(text, special=True)
+                starts = [i for i in range(len(whole)) if whole[i : i + len(ids)] == ids]
+                if not starts:
+                    raise ValueError(
+                        f"tokenizer {self.name!r} cannot be used: it encodes {text!r} to {ids}, and with special "
+                        f"tokens to {whole}, which does not contain that"
+                    )
+                return whole[: starts[0]]
+        return []
 
     def encode_prompt(self, text: str) -> list[int]:
-        ids = self._plain(text, add_special_tokens=True)
-        if ids and ids[-1] == self.hf.eos_token_id and (len(ids) > 1 or not text):
-            ids.pop()  # an encoder that closes every text: here the text is to be continued
-        if ids:
+        if ids := [*self._prefix, *self._plain(text)]:
             return ids
-        start = self.hf.bos_token_id if self.hf.bos_token_id is not None else self.hf.eos_token_id
-        if start is None:
+        hf = self.hf
+        starts = [i for i in (hf.bos_token_id, hf.eos_token_id, hf.cls_token_id, hf.sep_token_id) if i is not None]
+        if not starts:
             raise ValueError(f"tokenizer {self.name!r} has neither BOS nor EOS: it cannot begin an empty prompt")
-        return [start]
+        return starts[:1]
 
     def encode_opening(self, text: str) -> list[int]:
         before, after = self._turns.opening
@@ -102,7 +143,8 @@ class HFTokenizer:
 
     @cached_property
     def _turns(self) -> TurnTokens:
-        return turn_tokens(self.hf, self.name, self.end_ids, self.encode("\n"))
+        newline = [i for i in self.encode("\n") if i not in self.control_ids]
+        return turn_tokens(self.hf, self.name, self.end_ids, self._prefix, newline)
 
 
 def adapted(hf: Any) -> HFTokenizer:
@@ -127,36 +169,3 @@ def _control_tokens(hf: Any) -> set[str]:
             return controls
         controls |= {content for content in added if content in frame}
     return controls
-
-
-def _token_bytes(hf: Any, size: int, control_ids: frozenset[int]) -> list[bytes]:
-    """The bytes of every id, read from the vocabulary's own notation (byte-level BPE, or SentencePiece pieces)."""
-    byte_level = "ByteLevel" in json.dumps(_decoder(hf))
-    unmap = {char: byte for byte, char in _byte_level_alphabet().items()}
-    added = {int(i): token.content for i, token in hf.added_tokens_decoder.items()}
-    out = []
-    for i, piece in enumerate(hf.convert_ids_to_tokens(list(range(size)))):
-        if i in control_ids or piece is None:
-            out.append(b"")
-        elif i in added:
-            out.append(added[i].encode())
-        elif byte_level:
-            out.append(bytes(unmap[c] for c in piece) if all(c in unmap for c in piece) else piece.encode())
-        elif len(piece) == 6 and piece.startswith("<0x"):
-            out.append(bytes([int(piece[3:5], 16)]))
-        else:
-            out.append(piece.replace("▁", " ").encode())
-    return out
-
-
-def _decoder(hf: Any) -> Any:
-    backend = getattr(hf, "backend_tokenizer", None)
-    return json.loads(backend.to_str()).get("decoder") if backend is not None else "ByteLevel"
-
-
-def _byte_level_alphabet() -> dict[int, str]:
-    """GPT-2's printable stand-in for every byte (Radford et al. 2019, encoder.py): printable bytes stand for
-    themselves, the others for the characters from U+0100 on, in order."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [b for b in range(256) if b not in printable]
-    return {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(rest)}

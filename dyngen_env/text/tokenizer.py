@@ -44,7 +44,15 @@ def spell(tokenizer: Tokenizer, ids: Iterable[int]) -> bytes:
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     """The text of some ids: their bytes as UTF-8; broken characters become U+FFFD."""
-    return spell(tokenizer, ids).decode("utf-8", "replace")
+    return as_text(tokenizer, spell(tokenizer, ids))
+
+
+def as_text(tokenizer: Tokenizer, data: bytes) -> str:
+    """Bytes that `spell` gave, as a text that ends with them: without the space that its last word brings along.
+
+    Only tokenizers with a `word_end` of b" " have that space, see `text.token_bytes`.
+    """
+    return data.rstrip(getattr(tokenizer, "word_end", b"")).decode("utf-8", "replace")
 
 
 class ByteTokenizer:

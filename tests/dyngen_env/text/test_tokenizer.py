@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
 from dyngen_env.text.huggingface import HFTokenizer, adapted
 from dyngen_env.text.tokenizer import ByteTokenizer, decode
 from tests.support.envs import CHAT, FORGETFUL_CHAT, REWRITING_CHAT, byte_level, sentence_piece
+from tests.support.tokenizers import wordlevel, wordpiece
 
 NAMES = dict(bos_token="<s>", eos_token="</s>", pad_token="<pad>")
 ROLES = ("<|user|>", "<|assistant|>", "<|end|>")
@@ -161,6 +163,57 @@ def test_a_chat_template_that_rewrites_earlier_turns_is_refused(template):
     tokenizer = adapted(byte_level(("<s>", "</s>", "<|im_start|>", "<|im_end|>"), chat_template=template))
     with pytest.raises(ValueError, match="rewrites earlier turns"):
         tokenizer.encode_opening("hi")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('a system\nmessage is required') }}", "a system message is required"),
+        (CHAT.replace("{% for", "{{ messages[0].name.first }}{% for", 1), "no attribute 'name'"),
+        ("{% for m in messages %}", "Unexpected end of template"),
+        (CHAT.replace("m['role']", "{'user': 'me'}[m['role']].title()"), "has no attribute 'assistant'"),
+    ],
+    ids=["raises", "undefined", "no template", "no agent"],
+)
+def test_a_chat_template_that_fails_is_refused_with_what_it_says(template, said):
+    tokenizer = adapted(byte_level(chat_template=template, name_or_path="odd-chat", **NAMES))
+    assert decode(tokenizer, tokenizer.encode_prompt("no dialogue")) == "no dialogue"
+    with pytest.raises(ValueError, match=f"the chat template of 'odd-chat' .* it says: .*({said})") as caught:
+        tokenizer.encode_opening("hi")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_chat_template_that_wants_roles_to_alternate_is_served():
+    strict = "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('!') }}"
+    tokenizer = adapted(byte_level(chat_template=strict + "{% endif %}{% endfor %}" + CHAT, **NAMES))
+    assert decode(tokenizer, tokenizer.encode_opening("hi")).startswith("<|im_start|>user\nhi<|im_end|>")
+
+
+def test_a_dialogue_of_tokens_that_swallow_line_ends_is_what_the_chat_template_writes():
+    hf = byte_level(chat_template=CHAT, **NAMES)
+    marks = [AddedToken(t, rstrip=True, normalized=False, special=True) for t in ("<|im_start|>", "<|im_end|>")]
+    hf.add_tokens(marks, special_tokens=True)
+    texts = ["hi there", "the film", "why?"]
+    messages = [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(texts)]
+    assert dialogue(adapted(hf), *texts) == hf.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False
+    )
+
+
+def test_turns_of_a_tokenizer_without_line_ends_have_sep_between_them():
+    hf = wordpiece()
+    tokenizer, sep = adapted(hf), hf.sep_token_id
+    assert tokenizer.end_ids == {sep}
+    film, good = hf.encode("film", add_special_tokens=False), hf.encode("good", add_special_tokens=False)
+    assert tokenizer.encode_opening("film") == [hf.cls_token_id, *film, sep]
+    assert tokenizer.encode_reply("good", film[-1]) == [sep, *good, sep]
+    assert tokenizer.encode_reply("good", sep) == [*good, sep]
+
+
+def test_a_tokenizer_with_nothing_to_put_between_turns_is_refused():
+    tokenizer = adapted(wordlevel(bos_token=None, eos_token=None))
+    with pytest.raises(ValueError, match=r"nothing to put between the turns .* a chat template"):
+        tokenizer.encode_opening("the film")
 
 
 def test_adapting_leaves_the_tokenizer_as_it_was_and_is_done_once():
