@@ -17,6 +17,7 @@ from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes, from_launcher
 from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.from_python import FromPython
 from dyngen_agents.runs.learner import Learner
 
 # 10 episodes in 4 rows: an uneven share. Minibatches of 9 and 1: in the second a process has nothing to do.
@@ -38,7 +39,7 @@ def record(model: str, prompts: str, name: str, processes: Processes = SINGLE_PR
     algorithm, changes = RUNS[name]
     sizes = dict(max_new_tokens=6, num_envs=4, episodes=10, updates=2) | changes
     config = TrainConfig(model=model, prompts=prompts, normalise_reward=True, **sizes)  # type: ignore[arg-type]
-    learner = Learner(config, algorithm, vowels, processes=processes)
+    learner = Learner(config, algorithm, FromPython(vowels), processes=processes)
     optimizer = learner.algorithm.common.optimizer
     out: dict[str, Tensor] = {"gain": torch.tensor(learner.reward_scale.gain)}
     step = optimizer.adam.step

@@ -16,13 +16,14 @@ from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.reference import Reference
-from dyngen_agents.runs.custom_reward import CustomReward
 from dyngen_agents.runs.environment import draw_examples
+from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.opened_run import open_run
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.logprobs import completion_logprobs
 from dyngen_env.scoring.diversity import distinct_n
 from dyngen_env.scoring.sentiment import vader
+from dyngen_env.users import User
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,13 @@ MAX_TOKENS = 4096  # padded tokens of a forward pass: bounds memory, changes no 
 
 
 def evaluate(
-    run: str | Path, episodes: int = 256, seed: int = 0, *, device: str | None = None, reward: CustomReward = None
+    run: str | Path,
+    episodes: int = 256,
+    seed: int = 0,
+    *,
+    device: str | None = None,
+    reward: CustomReward = None,
+    user: User | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Play the eval part of the run's prompts with the trained and the untrained model.
 
@@ -40,7 +47,7 @@ def evaluate(
     Args:
         run: a folder, a name in runs/, or "latest". seed: of the choice of examples and of the sampling.
         device: None is the run's own.
-        reward: the reward from Python that the run was trained with, if it was.
+        reward, user: those from Python that the run was trained with, if it was; or others, to see what they say.
 
     Returns:
         "trained" and "untrained", each with
@@ -56,7 +63,7 @@ def evaluate(
     """
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}, expected at least 2: one has no spread")
-    opened = open_run(run, num_envs=episodes, device=device, reward=reward)
+    opened = open_run(run, num_envs=episodes, device=device, reward=reward, user=user)
     examples = draw_examples(opened.env, episodes, seed)
     results, played = {}, list[Episode]()
     for name, policy in (("trained", opened.policy), ("untrained", opened.untrained)):

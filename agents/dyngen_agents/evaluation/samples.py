@@ -12,17 +12,17 @@ from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.lora import base_of
 from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.config import TrainConfig
-from dyngen_agents.runs.custom_reward import CustomReward
 from dyngen_agents.runs.environment import draw_examples, make_env
+from dyngen_agents.runs.from_python import NOTHING, FromPython
 
 SAMPLES, COUNT = "samples.md", 6
 
 
 def write_samples(
-    run: Path, config: TrainConfig, policy: CausalLMPolicy, reference: Reference, reward: CustomReward = None
+    run: Path, config: TrainConfig, policy: CausalLMPolicy, reference: Reference, given: FromPython = NOTHING
 ) -> None:
     """Write samples.md: completions of prompts that were not trained on, by both models with equal uniforms."""
-    env = make_env(config, COUNT, "eval", reward)
+    env = make_env(config, COUNT, "eval", given.reward, given.user)
     examples = draw_examples(env, COUNT, config.seed)
 
     def written_by(actor: CausalLMPolicy) -> list[str]:

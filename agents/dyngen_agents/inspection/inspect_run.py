@@ -15,10 +15,11 @@ from dyngen_agents.data.rollout import Act, collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.inspection.episode_record import episode_record
 from dyngen_agents.inspection.quantities import notes_on_scale, quantities_of
-from dyngen_agents.runs.custom_reward import CustomReward
 from dyngen_agents.runs.environment import draw_examples
+from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.opened_run import open_run
 from dyngen_env.types import Example
+from dyngen_env.users import User
 
 
 def inspect_run(
@@ -30,6 +31,7 @@ def inspect_run(
     prompts: Sequence[str] = (),
     device: str | None = None,
     reward: CustomReward = None,
+    user: User | None = None,
 ) -> dict[str, Any]:
     """Play some episodes with a run's policy and say, for each token it chose, what was paid and what it thought.
 
@@ -42,7 +44,7 @@ def inspect_run(
         split: "train", "tune" or "eval" part of the run's prompts.
         prompts: begin with these instead, in turn.
         device: None is the run's own.
-        reward: the reward from Python that the run was trained with, if it was.
+        reward, user: those from Python that the run was trained with, if it was.
 
     Returns:
         what `inspection.page.write_page` shows, in values that JSON can hold: "run", "quantities", "notes" and
@@ -53,7 +55,7 @@ def inspect_run(
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}, expected at least 1")
-    opened = open_run(run, split=split, num_envs=episodes, device=device, reward=reward, with_algorithm=True)
+    opened = open_run(run, split=split, num_envs=episodes, device=device, reward=reward, user=user, with_algorithm=True)
     env, config, record = opened.env, opened.config, opened.record
 
     def play(actor: Callable[[int], Act], *, group_size: int = 1, bootstrap: Any = None) -> Trajectories:

@@ -12,6 +12,7 @@ import numpy as np
 
 import dyngen_env  # noqa: F401  registers the ids
 from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.imported import imported, is_imported
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.rewards import Reward, make_reward
@@ -28,12 +29,12 @@ OPTIONS = (
 
 
 def make_env(
-    config: TrainConfig, num_envs: int, split: str, reward: Reward | Callable[..., float] | None = None
+    config: TrainConfig, num_envs: int, split: str, reward: CustomReward = None, user: User | None = None
 ) -> TextGenVectorEnv:
     """The batched env of `config` over the "train" or "eval" part of its prompts, with tensors on its device.
 
     Args:
-        reward: used instead of the configured one.
+        reward, user: used instead of the configured ones.
 
     Raises:
         ValueError: the env is none of ours, has no language model, or cannot be built; the message says why.
@@ -41,8 +42,7 @@ def make_env(
     """
     options: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
     options |= {name: _own(name, options[name]) for name in ("reward", "user") if is_imported(options.get(name))}
-    if reward is not None:
-        options["reward"] = reward
+    options |= {name: given for name, given in (("reward", reward), ("user", user)) if given is not None}
     try:
         env = gym.make_vec(
             config.env,

@@ -31,8 +31,8 @@ from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.lora import add_lora, load_lora
 from dyngen_agents.runs.checkpoint import Checkpoint, save_checkpoint
 from dyngen_agents.runs.config import TrainConfig
-from dyngen_agents.runs.custom_reward import CustomReward, check_custom_reward, name_of
 from dyngen_agents.runs.environment import make_env
+from dyngen_agents.runs.from_python import NOTHING, FromPython
 from dyngen_agents.runs.models import policy_and_reference
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.scoring.diversity import distinct_n
@@ -45,7 +45,7 @@ class Learner:
 
     Args:
         config, algorithm_config: the settings.
-        reward: a reward from Python, used instead of `config.reward`.
+        given: what came from Python, used instead of what the settings name.
         checkpoint: where to go on; None begins with the configured model.
         processes: share the rows of a rollout and the work of an update. The settings' numbers are those of all.
 
@@ -57,7 +57,7 @@ class Learner:
         self,
         config: TrainConfig,
         algorithm_config: AlgorithmConfig,
-        reward: CustomReward = None,
+        given: FromPython = NOTHING,
         checkpoint: Checkpoint | None = None,
         processes: Processes = SINGLE_PROCESS,
     ):
@@ -69,9 +69,9 @@ class Learner:
                     f"{name}={getattr(config, name)} cannot be split over {processes.world_size} processes: choose a "
                     f"multiple of {processes.world_size} (it is the number of all processes together)"
                 )
-        self.reward = reward
+        self.given = given
         rows = min(config.num_envs, config.episodes) // processes.world_size
-        self.env = make_env(config, rows, "train", reward)
+        self.env = make_env(config, rows, "train", given.reward, given.user)
         self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
         device, dtype = self.env.device, getattr(torch, config.dtype)
         source = str(checkpoint.folder) if checkpoint and not config.lora_rank else self.model
@@ -152,7 +152,7 @@ class Learner:
             "model": self.model,
             "train": asdict(self.config),
             "algorithm_config": asdict(self.algorithm_config),
-            "custom_reward": name_of(self.reward),
+            **self.given.names(),
             "banned": [] if self.env.banned is None else list(self.env.banned.words),
             "algorithm_state": state.values,
             "reward_scale": asdict(self.reward_scale),
@@ -189,7 +189,7 @@ class Learner:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         record = checkpoint.record
-        check_custom_reward(record, self.reward)
+        self.given.check_against(record)
         self.iteration, self.seconds = record["iteration"], record["seconds"]
         self.reward_scale = RewardScale(**record["reward_scale"])
         self.algorithm.load_state(checkpoint.algorithm_state())

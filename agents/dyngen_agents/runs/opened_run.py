@@ -19,13 +19,14 @@ from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.config import TrainConfig, config_from, train_config_from
-from dyngen_agents.runs.custom_reward import CustomReward, check_custom_reward
 from dyngen_agents.runs.environment import make_env
 from dyngen_agents.runs.folder import find_run
+from dyngen_agents.runs.from_python import CustomReward, FromPython
 from dyngen_agents.runs.models import policy_and_reference
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.huggingface import HFTokenizer
+from dyngen_env.users import User
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +39,7 @@ class OpenedRun:
     Args:
         folder: the run's. record: the content of its `run.json`.
         config: its settings, on the device that it was opened on.
-        split, num_envs, reward: of the env, see `open_run`.
+        split, num_envs, given: of the env, see `open_run`.
         state: of the algorithm; None if it was not wanted.
     """
 
@@ -47,14 +48,14 @@ class OpenedRun:
     config: TrainConfig
     split: str
     num_envs: int
-    reward: CustomReward
+    given: FromPython
     state: AlgorithmState | None
 
     @cached_property
     def env(self) -> TextGenVectorEnv:
-        """The run's environment. Raises ValueError if its reward came from Python and was not given again."""
-        check_custom_reward(self.record, self.reward)
-        return make_env(self.config, self.num_envs, self.split, self.reward)
+        """The run's environment. Raises ValueError if its reward or user came from Python and was not given again."""
+        self.given.check_against(self.record)
+        return make_env(self.config, self.num_envs, self.split, self.given.reward, self.given.user)
 
     @cached_property
     def lm(self) -> PreTrainedModel:
@@ -123,6 +124,7 @@ def open_run(
     num_envs: int | None = None,
     device: str | None = None,
     reward: CustomReward = None,
+    user: User | None = None,
     with_algorithm: bool = False,
 ) -> OpenedRun:
     """Open a run to play with its policy; the files that this takes are verified.
@@ -133,6 +135,7 @@ def open_run(
         num_envs: rows of the env, at most the run's own; None is the run's own.
         device: where models run; None is the run's own.
         reward: the reward from Python that the run was trained with, if it was; or any other, to see what that pays.
+        user: the same for the user.
         with_algorithm: whether `algorithm` is wanted, too, which has a file of its own.
 
     Raises:
@@ -148,6 +151,6 @@ def open_run(
         config=replace(config, device=device or config.device),
         split=split,
         num_envs=rows,
-        reward=reward,
+        given=FromPython(reward, user),
         state=checkpoint.algorithm_state() if with_algorithm else None,
     )

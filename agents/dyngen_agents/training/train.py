@@ -23,14 +23,15 @@ from dyngen_agents.runs.config import (
     train_config_from,
     with_absolute_paths,
 )
-from dyngen_agents.runs.custom_reward import CustomReward
 from dyngen_agents.runs.folder import find_run, mark_latest, new_run_folder
+from dyngen_agents.runs.from_python import CustomReward, FromPython
 from dyngen_agents.runs.learner import Learner
 from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import MetricsLog, Unlogged, read_metrics
 from dyngen_agents.training.progress import TrainingProgress, training_progress
 from dyngen_agents.training.threads import cpu_threads
 from dyngen_agents.training.tracking import Tracker, check_tracker
+from dyngen_env.users import User
 
 __all__ = ["TrainConfig", "train"]
 
@@ -42,6 +43,7 @@ def train(
     algorithm: AlgorithmConfig | None = None,
     *,
     reward: CustomReward = None,
+    user: User | None = None,
     stop: StopRequest | None = None,
     progress: TrainingProgress | None = None,
 ) -> Path:
@@ -57,6 +59,7 @@ def train(
         config: the run. algorithm: hyper-parameters; their type chooses the algorithm. None is PPO with its
             defaults, or the algorithm of the resumed run.
         reward: a `Reward` or a function f(text) -> float from Python, instead of `config.reward`.
+        user: an object as `dyngen_env.users.User` describes it, instead of `config.user`.
         stop: tells why a run ended early; by default the function makes its own.
         progress: is told how the run goes; by default that is shown on standard error. `NoProgress()` shows nothing.
 
@@ -72,8 +75,8 @@ def train(
     else:
         config, algorithm, checkpoint = _resumed(config, algorithm)
     check_tracker(config.track)
-    processes = from_launcher()
-    learner = Learner(config, algorithm, reward, checkpoint, processes)
+    processes, given = from_launcher(), FromPython(reward, user)
+    learner = Learner(config, algorithm, given, checkpoint, processes)
     run = checkpoint.folder if checkpoint else processes.once(lambda: new_run_folder(config.out, learner.name))
     if processes.first:
         mark_latest(run)
@@ -93,7 +96,7 @@ def train(
             _Loop(learner, run, stop, metrics_log, progress).run()
             if processes.first:
                 progress.phase("sampling")
-                write_samples(run, learner.config, learner.policy, learner.reference, reward)
+                write_samples(run, learner.config, learner.policy, learner.reference, given)
     return run
 
 

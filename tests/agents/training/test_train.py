@@ -1,6 +1,7 @@
 """Whole runs of a tiny model: what they leave, that a resumed one equals an uninterrupted one, and how they fail."""
 
 import io
+import json
 import re
 import signal
 from dataclasses import replace
@@ -20,7 +21,9 @@ from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import StopRequest
+from dyngen_agents.evaluation.evaluate import evaluate
 from dyngen_agents.evaluation.samples import samples_table
+from dyngen_agents.inspection.inspect_run import inspect_run
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.folder import find_run
 from dyngen_agents.training import progress
@@ -29,6 +32,7 @@ from dyngen_agents.training.metrics_log import read_metrics, tensorboard_folder
 from dyngen_agents.training.train import TrainConfig, train
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.rewards import TextReward
+from dyngen_env.types import Feedback
 
 
 def vowels(text: str) -> float:
@@ -152,6 +156,49 @@ def test_a_reward_from_python_must_be_given_again(tiny_config):
         train(TrainConfig(resume=str(run)))
 
 
+class Counts:
+    """A user who rates a turn by its letters and asks for more."""
+
+    answers = True
+
+    def begin(self, examples, rngs):
+        return [None] * len(examples)
+
+    def reply(self, dialogues, rngs):
+        return [Feedback("more, please", rating=float(len(d.completions[-1]))) for d in dialogues]
+
+
+def test_a_user_from_python(tiny_config):
+    """Who answers in training, in the samples, and, given again, in evaluation, inspection and a resumed run."""
+    settings = tiny_config(max_turns=2, max_context_tokens=100, reward="rating", updates=2, max_minutes=1e-9)
+    run = train(settings, user=Counts())
+    assert open_checkpoint(run).record["custom_user"] == "Counts"
+    assert "more, please" in (run / "samples.md").read_text()
+    for again in (evaluate, inspect_run, lambda run: train(TrainConfig(resume=str(run)))):
+        with pytest.raises(ValueError, match=r"user 'Counts' came from Python, .* give it again, by user="):
+            again(run)
+    assert train(TrainConfig(resume=str(run)), user=Counts()) == run
+    trained = evaluate(run, 4, user=Counts())["trained"]
+    assert trained["reward_mean"] > 0
+    assert len(trained["rating_by_turn"]) == 2
+    assert evaluate(run, 4, user=Counts(), reward=lambda text: 3.0)["trained"]["reward_mean"] == 6  # two turns
+    assert "more, please" in json.dumps(inspect_run(run, 1, user=Counts())["episodes"])
+
+
+@pytest.mark.parametrize(
+    "user, why",
+    [
+        ("simulatd", "unknown user 'simulatd'"),
+        (Counts, r"class Counts, expected an object: Counts\(\)"),
+        (7, "no answers"),
+    ],
+)
+def test_what_is_no_user_leaves_nothing(tiny_config, tmp_path, user, why):
+    with pytest.raises(ValueError, match=why):
+        train(tiny_config(), user=user)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     "reward, why",
     [
@@ -211,7 +258,7 @@ def test_what_cannot_work_leaves_nothing(tiny_config, tmp_path):
         (dict(reward="sentimnt"), "unknown reward 'sentimnt'"),
         (dict(model="no/such/folder"), "no model"),
         (dict(env="CartPole-v1"), "CartPole"),
-        (dict(device="cuda:99"), "try cpu"),
+        (dict(device="cuda:99"), "is not available here"),
     ):
         with pytest.raises(Exception, match=why):
             train(tiny_config(**changes))
