@@ -56,6 +56,7 @@ class TextGenEnv(gym.Env):
         device: str = "cpu",
         render_mode: str | None = None,
         length_limit: str = "terminate",
+        max_episode_steps: int | None = None,
     ):
         self.batch = TextGenVectorEnv(
             1,
@@ -78,6 +79,7 @@ class TextGenEnv(gym.Env):
             device=device,
             render_mode=render_mode,
             length_limit=length_limit,
+            max_episode_steps=max_episode_steps,
             autoreset_mode=AutoresetMode.DISABLED,
         )
         self.observation_space = self.batch.single_observation_space

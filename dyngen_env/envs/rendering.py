@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from dyngen_env.mdp.state import FINISH_REASONS, TokenState
+from dyngen_env.mdp.state import FINISH_REASONS, LIVE, STEPS, TokenState
 from dyngen_env.text.tokenizer import Tokenizer, decode, spell
 from dyngen_env.types import Dialogue
 
@@ -90,7 +90,7 @@ class Renderer:
     def _dialogue(self, state: TokenState, row: int, talk: Dialogue) -> Spans:
         """The row's turns, the one that is being written as well."""
         said = list(talk.completions)
-        if bool(state.live[row]):
+        if int(state.finish[row]) in (LIVE, STEPS):
             turn = state.tokens[row, int(state.turn_start[row]) : int(state.length[row])].tolist()
             said.append(decode(self.tokenizer, turn))
         spans = [("user: ", SPEAKER), (_line(talk.example.prompt), GIVEN)]

@@ -39,6 +39,7 @@ class RowState:
     examples: np.ndarray  # (B,) of Example
     dialogues: np.ndarray  # (B,) of Dialogue, or None where nobody answers
     ended: np.ndarray  # (B,) bool, rows that await their reset
+    steps: np.ndarray  # (B,) int64, taken in the episode
     paid: torch.Tensor  # (B, K) float64, what each term has paid in the episode
     owed: torch.Tensor  # (B, K) float64, what it has earned in the episode and not paid yet
 
@@ -46,9 +47,17 @@ class RowState:
     def before_reset(seeds: EpisodeSeeds, tokens: torch.Tensor, owed: torch.Tensor) -> RowState:
         """Rows that have played nothing: empty tokens (B, L), nothing owed (B, K)."""
         rows = len(tokens)
-        state = mdp.initial(tokens, torch.zeros_like(tokens[:, 0]))
-        playing, talks = objects([Example("")] * rows), objects([None] * rows)
-        return RowState(state, seeds, np.zeros(rows, np.uint64), playing, talks, np.zeros(rows, bool), owed, owed)
+        return RowState(
+            tokens=mdp.initial(tokens, torch.zeros_like(tokens[:, 0])),
+            seeds=seeds,
+            episode_seeds=np.zeros(rows, dtype=np.uint64),
+            examples=objects([Example("")] * rows),
+            dialogues=objects([None] * rows),
+            ended=np.zeros(rows, dtype=bool),
+            steps=np.zeros(rows, dtype=np.int64),
+            paid=owed,
+            owed=owed,
+        )
 
     def reset(self, rows: np.ndarray, episodes: Episodes) -> RowState:
         """Rows (R,) begin these episodes, for which they have used a seed each; other rows stay.
@@ -65,6 +74,7 @@ class RowState:
             examples=written(self.examples, rows, objects(episodes.drawn.examples)),
             dialogues=written(self.dialogues, rows, objects(episodes.dialogues)),
             ended=written(self.ended, rows, False),
+            steps=written(self.steps, rows, 0),
             paid=self.paid.index_fill(0, where, 0.0),
             owed=self.owed.index_fill(0, where, 0.0),
         )

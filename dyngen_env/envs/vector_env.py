@@ -18,9 +18,11 @@ from dyngen_env import mdp
 from dyngen_env.arguments import autoreset, one_of, positive, usable_device
 from dyngen_env.envs.actions import read_actions, refuse
 from dyngen_env.envs.conversation import Conversation
+from dyngen_env.envs.endings import endings
 from dyngen_env.envs.episode_source import Drawn, ExampleSource, PromptLimit
-from dyngen_env.envs.infos import Ends, LazySequence, array_infos, tensor_infos
-from dyngen_env.envs.observations import Observer, row_of
+from dyngen_env.envs.infos import Ends, LazySequence
+from dyngen_env.envs.observations import Observer
+from dyngen_env.envs.output import make_output
 from dyngen_env.envs.rendering import READING_FPS, RENDER_MODES, Renderer
 from dyngen_env.envs.reward_ledger import RewardLedger
 from dyngen_env.envs.row_state import Episodes, RowState, objects, written
@@ -32,7 +34,7 @@ from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from dyngen_env.mdp.banned import BannedWords, read_words
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.rules import token_rules
-from dyngen_env.mdp.state import CONTEXT, ILLEGAL, LENGTH, LIVE, TokenState
+from dyngen_env.mdp.state import ILLEGAL, TokenState
 from dyngen_env.rewards import Reward, RewardContext, make_reward
 from dyngen_env.tasks import Task, make_task
 from dyngen_env.text.tokenizer import Tokenizer
@@ -72,6 +74,8 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         device: where the state lives and models run.
         render_mode: "ansi", "human", "rgb_array" or None.
         length_limit: "terminate" ends an episode whose budget is used up as part of the task, "truncate" as a cut.
+        max_episode_steps: how many tokens of the agent an episode may have, as Gymnasium's `TimeLimit` counts and cuts:
+            the episode is truncated, amid a turn if need be, which is then not paid. None or -1 is no limit.
         autoreset_mode: one of Gymnasium's three, as the enum or its name.
 
     Raises:
@@ -104,6 +108,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         device: str = "cpu",
         render_mode: str | None = None,
         length_limit: str = "terminate",
+        max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ):
         self.device = usable_device(device)
@@ -119,12 +124,17 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             ("max_context_tokens", max_context_tokens),
         ):
             positive(name, value)
+        if max_episode_steps == -1:  # Gymnasium's word for no limit
+            max_episode_steps = None
+        if max_episode_steps is not None:
+            positive("max_episode_steps", max_episode_steps)
         self.autoreset_mode = autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.output, self.render_mode = num_envs, output, render_mode
         self.max_turns, self.max_new_tokens = max_turns, max_new_tokens
         self.max_context_tokens, self.context_overflow = max_context_tokens, context_overflow
-        self.length_limit = length_limit
+        self.length_limit, self.max_episode_steps = length_limit, max_episode_steps
+        self._most_steps = max_episode_steps or np.iinfo(np.int64).max
 
         self.tokenizer, self.model = choose_tokenizer(model, tokenizer, max_context_tokens)
         self.user = make_user(user)
@@ -149,10 +159,11 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
 
         self._ledger = RewardLedger(make_reward(reward), RewardContext(self.model, self.tokenizer, self.device))
 
-        self._observer = Observer(observation, self.tokenizer, max_context_tokens, max_new_tokens)
-        self.single_observation_space = self._observer.space
+        observer = Observer(observation, self.tokenizer, max_context_tokens, max_new_tokens)
+        self.single_observation_space = observer.space
         self.single_action_space = TokenSpace(len(self.tokenizer), max_context_tokens, words)
         self._batch_spaces()
+        self._output = make_output(output, observer)
         self._renderer = Renderer(self.tokenizer)
 
         self._begun = False  # whether there has been a reset
@@ -250,7 +261,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             seeds = seeds.reseeded({row: s for row in rows.tolist() if (s := of_rows[row]) is not None})
         episodes = self._episodes(seeds, rows, chosen)
         self._rows, self._begun = replace(self._rows, seeds=seeds).reset(rows, episodes), True
-        return self._output(self.state), {}
+        return self._output.observations(self.state), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Append a token to each live row, let users answer the turns that ended, pay, and reset what is due.
@@ -300,76 +311,54 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             talks=self.dialogues,
         )
         rewards, paid, owed = self._ledger.pay(old.paid, old.owed, transition)
-        terminated, truncated, ended = self._ends(after, turns)
+        talks = written(old.dialogues, turns, objects(dialogues)) if rows else old.dialogues
+        steps = old.steps + 1
+        late = (steps >= self._most_steps) & ~old.ended
+        after, terminated, truncated, ended = endings(after, turns, late, self.length_limit == "truncate")
         infos: dict[str, Any] = {}
-        if rows and ended.any():
-            infos = self._infos(after, ended, turns, completions, dialogues, paid)
+        if ended.any():
+            infos = self._output.infos(self._ends(after, ended, turns, completions, talks, paid))
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
-                infos = self._final(infos, ended, after)
+                infos = self._output.final(infos, ended, after)
                 due, ended = ended.nonzero()[0], np.zeros_like(ended)
         if forgot:
-            infos |= self._segments(spoken, forgot)
+            infos |= self._output.segments(spoken, forgot)
         episodes = self._episodes(old.seeds, due) if len(due) else None
 
-        talks = written(old.dialogues, turns, objects(dialogues)) if rows else old.dialogues
-        new = replace(old, tokens=after, dialogues=talks, ended=ended, paid=paid, owed=owed)
+        new = replace(old, tokens=after, dialogues=talks, ended=ended, steps=steps, paid=paid, owed=owed)
         self._rows = new.reset(due, episodes) if episodes else new  # nothing has changed up to here
-        observations = self._output(self._rows.tokens)
-        if self.output == "torch":
-            return observations, rewards.float(), terminated, truncated, infos
-        # Made in this step and kept by nobody: unlike the state they need not be copied.
-        return observations, *(made.numpy(force=True) for made in (rewards, terminated, truncated)), infos
+        observations = self._output.observations(self._rows.tokens)
+        return observations, *self._output.numbers(rewards, terminated, truncated), infos
 
     # ---------------------------------------------------------------- the parts of a step
 
-    def _ends(self, after: TokenState, turns: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        """terminated and truncated (B,) bool of this step, and which rows ended, on the host; turns ended in (R,)."""
-        never = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        if not len(turns):
-            return never, never.clone(), np.zeros(self.num_envs, dtype=bool)
-        where = torch.from_numpy(turns).to(self.device)
-        finish = after.finish[where]
-        cut = finish == CONTEXT
-        if self.length_limit == "truncate":
-            cut = cut | (finish == LENGTH)
-        over = finish != LIVE
-        terminated, truncated = never.index_copy(0, where, over & ~cut), never.index_copy(0, where, over & cut)
-        return terminated, truncated, (terminated | truncated).numpy(force=True)
-
-    def _infos(
+    def _ends(
         self,
         after: TokenState,
         ended: np.ndarray,
         turns: np.ndarray,
         completions: Sequence[str],
-        dialogues: Sequence[Dialogue | None],
+        talks: np.ndarray,
         paid: torch.Tensor,
-    ) -> dict[str, Any]:
-        """Infos of the episodes that ended in this step; `turns` (R,) are the rows whose turn ended."""
-        which = ended[turns].nonzero()[0]  # (E,) of the R
-        texts = LazySequence(len(which), lambda: [completions[i] for i in which.tolist()])
-        talks = objects(dialogues)[which].tolist() if self.user.answers else []
-        ends = Ends(turns[which], ended, after.finish, texts, talks, paid, self._ledger.names, self._ledger.implied)
-        return tensor_infos(ends) if self.output == "torch" else array_infos(ends)
+    ) -> Ends:
+        """The episodes that ended in this step: in rows whose turn ended (R,), and in others that were cut off in it.
 
-    def _segments(self, spoken: TokenState, forgot: list[int]) -> dict[str, Any]:
-        """The tokens (B, L) of rows that have forgotten some, as they were; -1 elsewhere."""
-        mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        mask[forgot] = True
-        segments = {"segment": torch.where(mask.unsqueeze(1), spoken.tokens, -1), "_segment": mask}
-        return segments if self.output == "torch" else {k: v.numpy(force=True) for k, v in segments.items()}
-
-    def _final(self, infos: dict[str, Any], ended: np.ndarray, after: TokenState) -> dict[str, Any]:
-        """What SAME_STEP reports of episodes whose rows are reset in this very step."""
-        if self.output == "torch":
-            mask = torch.from_numpy(ended).to(self.device)
-            final = self._observer.tensors(after)
-            return {"final_obs": final, "_final_obs": mask, "final_info": infos, "_final_info": mask.clone()}
-        observations = self._observer.arrays(after)
-        array = np.full(self.num_envs, None, dtype=object)
-        for row in np.flatnonzero(ended).tolist():
-            array[row] = row_of(observations, row)
-        return {"final_obs": array, "_final_obs": ended, "final_info": infos, "_final_info": ended.copy()}
+        Args:
+            completions: (R,) what was said in the turns that ended.
+            talks: (B,) the dialogues, these turns included.
+        """
+        of_turns = ended[turns].nonzero()[0]
+        amid_turn = ended.copy()
+        amid_turn[turns] = False
+        cut_off = amid_turn.nonzero()[0].tolist()
+        unfinished = LazySequence(len(cut_off), lambda: completion_texts(self.tokenizer, after, cut_off, self._stop))
+        texts = LazySequence(int(ended.sum()), lambda: [*(completions[i] for i in of_turns.tolist()), *unfinished])
+        rows = np.concatenate([turns[of_turns], np.array(cut_off, dtype=turns.dtype)])
+        dialogues: list[Dialogue | None] = []
+        if self.user.answers:
+            dialogues = [talk.said(text) for talk, text in zip(talks[cut_off], unfinished, strict=True)]
+            dialogues = [*talks[turns[of_turns]], *dialogues]
+        return Ends(rows, ended, after.finish, texts, dialogues, paid, self._ledger.names, self._ledger.implied)
 
     def _episodes(self, seeds: EpisodeSeeds, rows: np.ndarray, chosen: Drawn | None = None) -> Episodes:
         """What `rows` (R,) play next: what was chosen, or what their next seeds say."""
@@ -389,9 +378,6 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         if not self._begun and not mask.all():
             raise ResetNeeded("the first reset must be of all rows")
         return np.flatnonzero(mask)
-
-    def _output(self, state: TokenState) -> Any:
-        return self._observer.tensors(state) if self.output == "torch" else self._observer.arrays(state)
 
     # ---------------------------------------------------------------- copies, streams, pictures
 

@@ -13,12 +13,12 @@ from dyngen_env.text.tokenizer import Tokenizer, as_text, spell
 def completion_texts(
     tokenizer: Tokenizer, spoken: TokenState, rows: Sequence[int], stop: Sequence[bytes] = ()
 ) -> list[str]:
-    """What each of `rows` said in its turn, which has just ended: cut before a stop string, without an illegal token.
+    """What each of `rows` has said in its last turn: cut before a stop string, without an illegal token.
 
     Stop strings are looked for in bytes, where the rules found them, so that what is no valid UTF-8 cannot hide or
     feign one.
     """
-    where = torch.as_tensor(rows, device=spoken.tokens.device)
+    where = torch.as_tensor(rows, dtype=torch.int64, device=spoken.tokens.device)
     tokens = spoken.tokens[where].tolist()
     start, end = spoken.turn_start[where], spoken.length[where] - (spoken.finish[where] == ILLEGAL).long()
     turns = [spell(tokenizer, ids[a:b]) for ids, a, b in zip(tokens, start.tolist(), end.tolist(), strict=True)]

@@ -11,8 +11,8 @@ import torch
 
 # A row's `finish` is an index into this tuple; 0 means that the row is live. Where one token is several of "context",
 # "length", "stop" and "illegal", the greatest counts.
-FINISH_REASONS = ("", "context", "length", "stop", "illegal", "turns", "user", "goal")
-LIVE, CONTEXT, LENGTH, STOP, ILLEGAL, TURNS, USER, GOAL = range(len(FINISH_REASONS))
+FINISH_REASONS = ("", "context", "length", "stop", "illegal", "turns", "user", "goal", "steps")
+LIVE, CONTEXT, LENGTH, STOP, ILLEGAL, TURNS, USER, GOAL, STEPS = range(len(FINISH_REASONS))
 
 
 @dataclass(frozen=True, slots=True)

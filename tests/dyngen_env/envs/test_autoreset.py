@@ -7,13 +7,14 @@ import sys
 from functools import partial
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from dyngen_env import Feedback
-from tests.support.envs import SMALL, Talker, batch, random_actions, single
+from tests.support.envs import END, SMALL, Talker, batch, random_actions, single
 
 ROWS = 4
 MODES = list(AutoresetMode)
@@ -23,7 +24,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "text": {"observation": "text", "stop": ["zz", "ee"]},
     "truncating": {"length_limit": "truncate", "reward": lambda text, prompt: len(text) - len(prompt)},
     "talking": {"user": Talker((Feedback("?"),)), "max_turns": 3, "max_context_tokens": 40},
-}
+    "few steps": {"max_episode_steps": 3, "reward": "length(3) + delayed(keywords('a'))"},
+    "few steps, talking": {
+        "user": Talker((Feedback("?"),)), "max_turns": 3, "max_context_tokens": 40, "max_episode_steps": 7,
+        "length_limit": "truncate",
+    },
+}  # fmt: skip
 
 
 def assert_same(left: Any, right: Any, where: str = "") -> None:
@@ -153,6 +159,78 @@ def test_spawned_workers_know_the_prefixed_id(tmp_path):
         env={"PYTHONPATH": ".", "PATH": "/usr/bin:/bin"},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "played\n", "")
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("kind", ["tokens", "talking"])
+def test_max_episode_steps_means_what_gymnasiums_time_limit_means(mode, kind):
+    """Gymnasium wraps single envs in `TimeLimit`, which adds nothing to the infos of the env that it cuts off."""
+    kwargs = {**SMALL, **KINDS[kind], "max_episode_steps": 4, "num_envs": ROWS}
+    native = gym.make_vec("dyngen/Generate-v0", autoreset_mode=mode, **kwargs)
+    assert native.spec.kwargs["max_episode_steps"] == 4
+    sync = gym.make_vec(
+        "dyngen/Generate-v0", vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **kwargs
+    )
+    rng, cuts, both = np.random.default_rng(5), 0, 0
+    assert_same(native.reset(seed=3)[0], sync.reset(seed=3)[0])
+    for _ in range(200):
+        actions = random_actions(rng, ROWS)
+        mine, theirs = native.step(actions), sync.step(actions)
+        assert_same(mine[:4], theirs[:4])
+        terminated, truncated = mine[2:4]
+        infos, others = (
+            one[4].get("final_info", {}) if mode == AutoresetMode.SAME_STEP else one[4] for one in (mine, theirs)
+        )
+        for row in np.flatnonzero(terminated | truncated):
+            told = "finish_reason" in others and others["_finish_reason"][row]
+            assert infos["_finish_reason"][row] and infos["_text"][row] and infos["_reward_terms"][row]
+            assert told == (infos["finish_reason"][row] != "steps")
+            if told:
+                for key in ("finish_reason", "text"):
+                    assert infos[key][row] == others[key][row]
+            cuts, both = cuts + (not told), both + (terminated[row] and truncated[row])
+        if mode == AutoresetMode.DISABLED and (terminated | truncated).any():
+            options = {"reset_mask": terminated | truncated}
+            assert_same(native.reset(options=dict(options))[0], sync.reset(options=dict(options))[0])
+    assert cuts > 20 and both > 2
+
+
+@pytest.mark.parametrize("output", ["numpy", "torch"])
+def test_an_episode_that_is_cut_off_amid_a_turn_tells_what_was_written(output):
+    user = Talker((Feedback("ok", 2.0),))
+    kwargs = dict(user=user, max_turns=5, max_new_tokens=5, max_context_tokens=60, prompts=["A"], output=output)
+    env = batch(2, max_episode_steps=5, reward="1 + delayed(rating)", render_mode="ansi", **kwargs)
+    env.reset(seed=0)
+    for letters in ("aa", (END, "b"), "cc", "dd"):
+        *_, ended, cut, infos = env.step(np.array([ord(a) if isinstance(a, str) else a for a in letters]))
+        assert not ended.any() and not cut.any() and infos == {}
+    _, rewards, terminated, truncated, infos = env.step(np.array([ord("e"), END]))
+    assert not terminated.any() and truncated.all() and rewards.tolist() == [0.0, 1.0]
+    assert list(infos["finish_reason"]) == ["steps", "steps"] and list(infos["text"]) == ["cde", "abcd"]
+    assert infos["reward_terms"]["constant"].tolist() == [1.0, 1.0]  # of the turn that was finished
+    assert infos["reward_terms"]["rating"].tolist() == [0.0, 0.0]  # withheld to an end that never came
+    turn = [
+        {"role": "user", "text": "A"},
+        {"role": "agent", "text": "a"},
+        {"role": "user", "text": "ok", "rating": 2.0},
+    ]
+    assert infos["dialogue"][0] == [*turn, {"role": "agent", "text": "cde"}]
+    assert infos["dialogue"][1] == [turn[0], {"role": "agent", "text": "abcd"}, turn[2]]
+    assert all("ended: steps" in frame for frame in env.render()) and "cde" in env.render()[0]
+    assert not env.state.live.any() and env.over
+
+
+@pytest.mark.parametrize("most", [0, -2, 2.5, "3", True])
+def test_a_number_of_steps_that_makes_no_sense(most):
+    with pytest.raises(ValueError, match="max_episode_steps must be an integer of at least 1, got"):
+        batch(1, max_episode_steps=most)
+
+
+@pytest.mark.parametrize("most", [None, -1])
+def test_no_limit_of_steps(most):
+    env = batch(1, max_episode_steps=most)
+    env.reset(seed=0)
+    assert not any(env.step([97])[3][0] for _ in range(4)) and env.step([97])[2][0]
 
 
 def next_step(env, ended):

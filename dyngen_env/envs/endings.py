@@ -1,0 +1,47 @@
+"""Which episodes ended in a step, and whether the task ended them or something outside it cut them off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from dyngen_env.mdp.state import CONTEXT, LENGTH, LIVE, STEPS, TokenState
+
+
+class Endings(NamedTuple):
+    """What became of B rows in a step."""
+
+    state: TokenState  # in which rows that were cut off have finished, too
+    terminated: torch.Tensor  # (B,) bool, ended by the task
+    truncated: torch.Tensor  # (B,) bool, cut off
+    ended: np.ndarray  # (B,) bool, either of the two
+
+
+def endings(state: TokenState, turns: np.ndarray, late: np.ndarray, budget_cuts: bool) -> Endings:
+    """How the episodes of B rows ended in the step that led to `state`. Rows that go on are read nowhere.
+
+    Args:
+        turns: (R,) rows whose turn ended in this step; elsewhere no end but that of `late` is possible.
+        late: (B,) bool, rows that have taken the last step that they may take. As under Gymnasium's `TimeLimit` they
+            are truncated, and terminated as well if the task ended them in that step.
+        budget_cuts: whether a token budget that is used up cuts an episode off instead of ending it.
+    """
+    device = state.finish.device
+    never = torch.zeros_like(state.finish, dtype=torch.bool)
+    terminated, truncated = never, never.clone()
+    if not len(turns) and not late.any():
+        return Endings(state, terminated, truncated, np.zeros_like(late))
+    if len(turns):
+        where = torch.from_numpy(turns).to(device)
+        finish = state.finish[where]
+        cut = (finish == CONTEXT) | (finish == LENGTH) if budget_cuts else finish == CONTEXT
+        over = finish != LIVE
+        terminated, truncated = never.index_copy(0, where, over & ~cut), never.index_copy(0, where, over & cut)
+    if late.any():
+        cut_off = torch.from_numpy(late).to(device)
+        truncated = truncated | cut_off
+        state = replace(state, finish=torch.where(cut_off & state.live, STEPS, state.finish))
+    return Endings(state, terminated, truncated, (terminated | truncated).numpy(force=True))
