@@ -27,8 +27,8 @@ PUBLIC = (
 )
 # What the design promises by name; more may be public.
 PROMISED = {
-    "dyngen_agents": "train evaluate TrainConfig PPOConfig REINFORCEConfig CausalLMPolicy Actor Reference collect "
-    "Trajectories __version__",
+    "dyngen_agents": "train evaluate TrainConfig PPOConfig REINFORCEConfig GRPOConfig CausalLMPolicy Actor Reference "
+    "collect Trajectories open_run __version__",
     "dyngen_env": "TextGenEnv TextGenVectorEnv Dialogue Example Feedback Transition __version__",
     "dyngen_env.lm": "load_model load_tokenizer generate Engine sample greedy TokenDistribution SamplingConfig",
 }

@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+    from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
+    from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
     from dyngen_agents.algorithms.ppo import PPO, PPOConfig
     from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
     from dyngen_agents.data.rollout import collect
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from dyngen_agents.reward_bench import RewardBench, bench_rewards
     from dyngen_agents.runs.config import TrainConfig
     from dyngen_agents.runs.folder import find_run
+    from dyngen_agents.runs.opened_run import OpenedRun, open_run
     from dyngen_agents.training.metrics_log import read_metrics
     from dyngen_agents.training.progress import NoProgress
     from dyngen_agents.training.train import train
@@ -37,10 +39,14 @@ if TYPE_CHECKING:
 _DEFINED_IN = {
     "Action": "policy.causal_lm",
     "Actor": "policy.actor",
+    "Algorithm": "algorithms.algorithm",
     "AlgorithmConfig": "algorithms.algorithm",
     "CausalLMPolicy": "policy.causal_lm",
     "Evaluation": "policy.causal_lm",
+    "GRPO": "algorithms.grpo",
+    "GRPOConfig": "algorithms.grpo",
     "NoProgress": "training.progress",
+    "OpenedRun": "runs.opened_run",
     "PPO": "algorithms.ppo",
     "PPOConfig": "algorithms.ppo",
     "REINFORCE": "algorithms.reinforce",
@@ -56,20 +62,25 @@ _DEFINED_IN = {
     "find_run": "runs.folder",
     "from_launcher": "distributed.processes",
     "inspect_run": "inspection.inspect_run",
+    "open_run": "runs.opened_run",
     "read_metrics": "training.metrics_log",
     "train": "training.train",
     "write_page": "inspection.page",
 }
 
 __all__ = [
+    "GRPO",
     "PPO",
     "REINFORCE",
     "Action",
     "Actor",
+    "Algorithm",
     "AlgorithmConfig",
     "CausalLMPolicy",
     "Evaluation",
+    "GRPOConfig",
     "NoProgress",
+    "OpenedRun",
     "PPOConfig",
     "REINFORCEConfig",
     "Reference",
@@ -84,6 +95,7 @@ __all__ = [
     "find_run",
     "from_launcher",
     "inspect_run",
+    "open_run",
     "read_metrics",
     "train",
     "write_page",
