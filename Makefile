@@ -18,8 +18,9 @@ TORCH := $(shell grep '^torch==' $(CONSTRAINTS))
 train: setup
 	$(BIN)/dyngen train ppo --max-minutes 4
 
+# A process a core, one thread each: the tests' models are too small for a second thread.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""What every test runs under: two threads, no display, no network."""
+"""What every test runs under: one thread, no display, no network."""
 
 import os
 
@@ -10,7 +10,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # tokenizers warn when a process
 import hypothesis
 import torch
 
-torch.set_num_threads(2)  # the order of float sums, hence the last bits, depends on it
+torch.set_num_threads(1)  # the order of float sums, hence the last bits, depends on it
 
 # The same examples in every run; the first call into torch alone would break a deadline.
 hypothesis.settings.register_profile("dyngen", deadline=None, derandomize=True)
