@@ -63,12 +63,3 @@ def tiny_config(tiny_model, prompts_file, tmp_path, monkeypatch) -> Callable[...
         return TrainConfig(**(settings | dict(updates=3, save_every=2) | changes))
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A second thread has nothing to do in a tiny model, and where other programs run it is waited for."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
