@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dyngen_agents.data.episodes import Episode, EpisodeTokens
 from dyngen_env.mdp.state import CONTEXT, FINISH_REASONS, GOAL, ILLEGAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
+from dyngen_env.text.padding import pad_rows
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Feedback, Transition
 
@@ -97,13 +98,8 @@ class EpisodeRows:
 
 def episode_rows(episodes: Sequence[EpisodeTokens], device: torch.device) -> EpisodeRows:
     """Episodes as padded rows on a device."""
-    width, most = max(len(e.ids) for e in episodes), max(len(e.turns) for e in episodes)
-    tokens = torch.full((len(episodes), width), -1)
-    starts, ends = torch.zeros(2, len(episodes), most, dtype=torch.int64)
-    for row, episode in enumerate(episodes):
-        tokens[row, : len(episode.ids)] = torch.tensor(episode.ids)
-        for k, (start, end) in enumerate(episode.turns):
-            starts[row, k], ends[row, k] = start, end
+    tokens = pad_rows([e.ids for e in episodes])
+    starts, ends = (pad_rows([[turn[side] for turn in e.turns] for e in episodes], fill=0) for side in (0, 1))
     counts = torch.tensor([len(e.turns) for e in episodes])
     return EpisodeRows(*(part.to(device) for part in (tokens, starts, ends, counts)))
 
