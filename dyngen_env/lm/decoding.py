@@ -1,4 +1,8 @@
-"""Writing with a language model: greedy, sampling and beam search, over the same engine and MDP as everything else."""
+"""Text generation for prompts: greedy decoding, sampling and beam search.
+
+All three use the cached engine, the token MDP and the distribution that environments and policies use, so a banned word
+or an end of turn means the same here.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +46,23 @@ def generate(
     stop: str | Sequence[str] = (),
     banned: str | Sequence[str] = (),
 ) -> list[list[str]]:
-    """`n` completions of each prompt, without the prompt, cut before a stop string.
+    """Let a language model continue each prompt.
 
     Args:
-        decode: "greedy", "beam" (the n best of `num_beams`, best first) or "sample".
-        temperature, top_k, top_p: of "sample", see `SamplingConfig`; temperature 0 is "greedy".
-        seed: of the sampling; equal seed and batch give equal text.
-        banned: words that are not written in any decoding, or a `.txt` file with one a line, as for an env.
+        model: the language model, for example from `load_model`.
+        tokenizer: its tokenizer; `text.adapted(load_tokenizer(name))` makes one.
+        decode: "greedy" takes the most likely token each time, "beam" looks for the most likely texts with `num_beams`
+            beams, "sample" draws tokens.
+        max_new_tokens: the most tokens that a completion may have.
+        temperature, top_k, top_p: how "sample" draws, see `SamplingConfig`; temperature 0 is "greedy".
+        num_beams: how many texts beam search keeps at a time.
+        n: how many completions each prompt gets: draws of "sample", or the n best of "beam", best first.
+        seed: makes sampling repeatable: equal seeds and equal prompts give equal texts.
+        stop: texts that end a completion where they occur in it.
+        banned: words that are not written in any decoding, or a `.txt` file with one on each line, as for an env.
+
+    Returns:
+        For each prompt its `n` completions, without the prompt, cut before a stop string.
 
     Raises:
         ValueError: an unknown decoder, a number out of its range, n > 1 with "greedy" (they would be equal),
@@ -86,7 +100,12 @@ def generate(
 def decode_rows(
     engine: Engine, state: TokenState, rules: mdp.Rules, distribution: TokenDistribution, seed: int | None
 ) -> TokenState:
-    """Append tokens until every row of `state` has ended: greedily if `seed` is None, else sampled."""
+    """Append tokens to B rows until all have ended.
+
+    Args:
+        state: the rows. rules: what ends them. distribution: which tokens may follow, and how likely each is.
+        seed: of the sampling; None takes the most likely token each time.
+    """
     rows = torch.arange(len(state.length), device=state.length.device)
     step = torch.zeros_like(rows)
     while bool(state.live.any()):
@@ -101,11 +120,15 @@ def decode_rows(
 def beam_search(
     engine: Engine, state: TokenState, rules: mdp.Rules, distribution: TokenDistribution, num_beams: int
 ) -> TokenState:
-    """Beam search: (B * num_beams,) rows, each prompt's beams adjacent, best first.
+    """Beam search: the state of B * num_beams rows, the beams of a prompt side by side, best first.
 
-    A beam's score is its mean log-prob per token (length-normalised as in Wu et al. 2016 with α = 1) under the
-    distribution; ended beams keep theirs and compete with the live ones. Beams are forks of the state and of the
-    engine's rows, so nothing is run twice.
+    A beam's score is its mean log-probability per token under the distribution: length normalisation as in Wu et al.
+    2016, eq. 14, with α = 1 and without its constant. A beam that has ended keeps its score and competes with those
+    that go on. Beams are forks of the state and of the engine's cache, so no token is run twice.
+
+    Args:
+        state: the B rows to continue. rules: what ends them. distribution: which tokens may follow.
+        num_beams: how many beams each row has.
     """
     prompts, device = len(state.length), state.length.device
     first = torch.arange(prompts, device=device).repeat_interleave(num_beams)

@@ -1,4 +1,4 @@
-"""Sentences as vectors: the mean hidden state of a language model, or any sentence encoder."""
+"""Sentence embeddings, for rewards that compare texts by meaning: from a language model or any sentence encoder."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ ORDINARY = 64  # texts whose mean is the origin
 
 
 class Encoder(Protocol):
-    """What a sentence encoder does: `SentenceTransformer` of sentence-transformers is one."""
+    """A sentence encoder, such as `SentenceTransformer` of the package sentence-transformers."""
 
     def encode(self, sentences: list[str]) -> Any:
-        """(N, D) floats, an array or a tensor: one vector for each of N sentences."""
+        """One vector for each of N sentences: (N, D) floats, as an array or a tensor."""
 
 
 class MeanHiddenState:
-    """The mean over a text's tokens of a causal LM's last hidden states, less that of ordinary texts.
+    """Sentence embeddings from a causal language model: the mean of a text's last hidden states, centred.
 
-    Without the subtraction all texts lie in one direction (Mu and Viswanath 2018, "All-but-the-top").
+    From that mean the mean of ordinary texts (film reviews) is subtracted: without it all texts lie in nearly one
+    direction (Mu and Viswanath 2018, "All-but-the-Top").
 
     Args:
-        model: a name as for the env's `model=`; loaded at the first text.
+        model: the language model's name, as for an env's `model=`; it is loaded at the first text.
+        device: where it runs.
     """
 
     def __init__(self, model: str, device: torch.device | str = "cpu"):
@@ -58,14 +60,16 @@ class MeanHiddenState:
 
 
 def as_encoder(encoder: Any, device: torch.device | str = "cpu") -> Encoder:
-    """An encoder from a name or an object.
+    """A sentence encoder from a name or an object.
 
     Args:
         encoder: the name of a language model ("reviews-lm", "smollm2", a folder, a hub id); a name that begins with
-            "sentence-transformers/", which needs that package; or an object with `encode(sentences) -> (N, D)`.
+            "sentence-transformers/", which needs that package; or an object with `encode(sentences) -> (N, D)`, which
+            is returned as it is.
+        device: where a named model runs.
 
     Raises:
-        TypeError: neither.
+        TypeError: neither a name nor an object with `encode`.
         ImportError: the package sentence-transformers is not installed.
     """
     if isinstance(encoder, str):
@@ -88,10 +92,12 @@ def _named(name: str, device: str) -> Encoder:
 
 
 def cosines(encoder: Encoder, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
-    """(N, M) float64 in [-1, 1]: the cosine of each of N texts with each of M others; 0 where a vector is 0.
+    """Cosine similarities of the embeddings of N texts with those of M others: (N, M) float64 in [-1, 1].
+
+    A text whose embedding is 0 has similarity 0 with all others.
 
     Raises:
-        ValueError: the encoder gives something else than a finite vector for each text.
+        ValueError: the encoder does not give one finite vector for each text.
     """
     both = [*texts, *others]
     vectors = encoder.encode(both)

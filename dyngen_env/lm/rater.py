@@ -1,7 +1,7 @@
-"""A language model as a judge of ratings: a linear reading of what it has understood after a question.
+"""Predicts the rating that people would give a text, by a linear regression on a language model's hidden states.
 
-The text stands in a sentence that asks for an opinion of it. The hidden states of the last token, where the model would
-answer, hold that opinion better than any average over the text.
+The text is put into a sentence that asks what the reviewer thinks. The hidden states at the last token, where the model
+would answer, predict ratings better than averages over the text do.
 """
 
 from __future__ import annotations
@@ -20,31 +20,34 @@ BATCH_TOKENS = 1024  # padding included: bounds memory, changes no result
 
 
 class LMRater:
-    """ŷ = b + Σₗ wₗᵀhₗ, with hₗ the hidden state after layer l at the last token of the question.
+    """A linear model of ratings: ŷ = b + Σₗ wₗᵀhₗ, with hₗ the hidden state after layer l at the last token.
 
     Args:
-        model: its name, see `lm.loading`. layers: which layers' states are read, 1 is the first.
-        weights: (K, D). bias: b.
+        model: the language model's name, as for `load_model`.
+        layers: the numbers of the K layers whose hidden states are used; 1 is the first layer.
+        weights: (K, D), the wₗ.
+        bias: b.
     """
 
     def __init__(self, model: str, layers: Sequence[int], weights: np.ndarray, bias: float):
         self.model, self.layers, self.weights, self.bias = model, tuple(layers), weights, bias
 
     def __call__(self, texts: Sequence[str], device: str = "cpu") -> np.ndarray:
-        """(N,) predicted ratings, not bounded."""
+        """Predicted ratings (N,) of N texts, on the scale that the weights were fitted to, not clipped to it."""
         states = last_states(self.model, self.layers, texts, device)  # (N, K, D)
         return self.bias + np.einsum("nkd,kd->n", states, self.weights)
 
     def save(self, path: Path) -> None:
-        """A file of the weights; the model itself is found by its name."""
+        """Write the weights and the model's name, but not the model, to an `.npz` file."""
         np.savez_compressed(path, model=self.model, layers=self.layers, weights=self.weights, bias=self.bias)
 
     @classmethod
     def load(cls, path: str | Path) -> LMRater:
-        """The inverse of `save`.
+        """Read what `save` has written.
 
         Raises:
-            FileNotFoundError: no such file. ValueError: it is none that `save` has written.
+            FileNotFoundError: no such file.
+            ValueError: `save` has not written this file.
         """
         with np.load(path) as saved:
             missing = {"model", "layers", "weights", "bias"} - set(saved.files)
@@ -58,9 +61,9 @@ class LMRater:
 
 @torch.no_grad()
 def last_states(model: str, layers: Sequence[int], texts: Sequence[str], device: str = "cpu") -> np.ndarray:
-    """(N, K, D) float32: hidden states after some layers at the last token of the question about each text.
+    """Hidden states of K layers at the last token of the question about each of N texts: (N, K, D) float32.
 
-    Computed in bfloat16, which halves the time.
+    The model runs in bfloat16, which halves the time.
     """
     tokenizer = load_tokenizer(model)
     lm = load_model(model, device=device, dtype=torch.bfloat16)

@@ -1,8 +1,8 @@
-"""Drawing tokens: inverse-CDF sampling from uniforms that are a hash of seed, row and step.
+"""Draws tokens by inverting the cumulative distribution, from random numbers that are a hash of seed, row and step.
 
-The uniforms are a pure function, not a generator's state: a row draws the same numbers whatever the other rows do, on
-every device, and a resumed run goes on exactly where it stopped. `torch.multinomial` would cost 20 times as much on a
-CPU (benchmarks/RESULTS.md).
+As the random numbers are a pure function and no generator's state, a row draws the same ones whatever the other rows do
+and on every device, and a resumed run goes on exactly where it stopped. `torch.multinomial` would cost 20 times as much
+on a CPU (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ _GOLDEN, _MIX1, _MIX2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECC
 
 
 def uniforms(seed: int, rows: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """(B,) float32 in [0, 1), one for each pair of row and step (both (B,) int64), the same on every device."""
+    """Uniform random numbers (B,) float32 in [0, 1), the same on every device.
+
+    Args:
+        seed: any integer.
+        rows, steps: (B,) int64 each. Equal seed, row and step give equal numbers; all others are independent.
+    """
     z = _finalise(rows * 0x2545F4914F6CDD1D + _signed(seed) + _GOLDEN)
     z = _finalise(z + steps * _GOLDEN)
     return (_shift(z, 40)).float() * 2.0**-24
 
 
 def sample(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw one token a row by inverting the cumulative distribution.
+    """Draw one token for each row by inverting the cumulative distribution.
 
     Args:
         logits: (B, V) float32, from `TokenDistribution.logits`; not normalised, -inf where a token cannot be drawn.
-        uniform: (B,) float32 in [0, 1).
+        uniform: (B,) float32 in [0, 1), from `uniforms`.
 
     Returns:
         tokens (B,) int64 and their log-probs (B,) float32, normalised.
@@ -38,7 +43,7 @@ def sample(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 def greedy(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The most likely token (B,) of logits (B, V), the first of equals, and its log-prob (B,)."""
+    """The most likely token of each row of logits (B, V), the first of equals, and its log-prob: (B,) each."""
     tokens = logits.argmax(-1)
     return tokens, logits.log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1)
 

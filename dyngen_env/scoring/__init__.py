@@ -1,1 +1,1 @@
-"""Pure scores of text, used by rewards, users and evaluation."""
+"""Scores of text as pure functions, which rewards, simulated users and evaluation share."""

@@ -1,4 +1,7 @@
-"""What people would rate a text about a film or product: a linear model of n-grams, trained on human ratings."""
+"""Predicts the rating that people would give a text about a film or product, by a linear model of its n-grams.
+
+It was trained on sentences that were rated by 15 to 29 people each, see `dyngen_env/assets/README.md`.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ PATH = Path(dyngen_env.assets.__file__).with_name("human-rating.npz")
 
 
 class LinearRating:
-    """ŷ = b + wᵀx, with x from `text_features.features`.
+    """A linear model of ratings: ŷ = b + wᵀx, with x the features of a text (`text_features.features`).
 
     Args:
-        weights: (SIZE,). idf: (GRAMS,), 0 for n-grams that are not used. bias: b.
+        weights: (SIZE,), w.
+        idf: (GRAMS,), the weight of each n-gram within the features; 0 for those that are not used.
+        bias: b.
     """
 
     def __init__(self, weights: np.ndarray, idf: np.ndarray, bias: float):
@@ -28,7 +33,7 @@ class LinearRating:
         return self.bias + float(self.weights[places] @ values)
 
     def save(self, path: Path) -> None:
-        """What is not zero, in float16."""
+        """Write the weights that are not zero, in float16, to an `.npz` file."""
         used = np.flatnonzero(self.idf)
         np.savez_compressed(
             path,
@@ -41,10 +46,11 @@ class LinearRating:
 
     @classmethod
     def load(cls, path: Path) -> LinearRating:
-        """The inverse of `save`.
+        """Read what `save` has written.
 
         Raises:
-            FileNotFoundError: no such file. ValueError: it is none that `save` has written.
+            FileNotFoundError: no such file.
+            ValueError: `save` has not written this file.
         """
         with np.load(path) as saved:
             missing = {"gaps", "idf", "weights", "scores", "bias"} - set(saved.files)
@@ -57,13 +63,13 @@ class LinearRating:
 
 
 def human_rating(text: str) -> float:
-    """The mean rating that people would give, -4 (very negative) to +4 (very positive)."""
+    """The predicted mean of the ratings that people would give a text: -4 (very negative) to +4 (very positive)."""
     return min(4.0, max(-4.0, _embedded()(text)))
 
 
 @cache
 def saved_rating(path: str) -> LinearRating:
-    """The model in a file. Raises as `LinearRating.load`."""
+    """The model in a file, read once for all who ask. Errors are those of `LinearRating.load`."""
     return LinearRating.load(Path(path))
 
 

@@ -1,4 +1,4 @@
-"""Fitting linear models of sparse text features: ridge regression of ratings, and Bradley-Terry for preferences."""
+"""Fits linear models to sparse text features: ridge regression to ratings, Bradley-Terry models to preferences."""
 
 from __future__ import annotations
 
@@ -12,43 +12,52 @@ from dyngen_env.scoring.text_features import GRAMS, features, ngrams
 
 @dataclass(frozen=True)
 class Sparse:
-    """A matrix X (N, D) by its entries; those at one place add up."""
+    """A sparse matrix X (N, D) as a list of its K entries; entries at one place add up."""
 
-    places: np.ndarray  # (K,) columns
-    values: np.ndarray  # (K,)
-    rows: np.ndarray  # (K,)
-    count: int  # N
-    size: int  # D
+    places: np.ndarray
+    """(K,) the column of each entry."""
+    values: np.ndarray
+    """(K,) its value."""
+    rows: np.ndarray
+    """(K,) its row."""
+    count: int
+    """N."""
+    size: int
+    """D."""
 
     def times(self, w: np.ndarray) -> np.ndarray:
-        """X w, (N,)."""
+        """The product X w (N,) with a vector w (D,)."""
         return np.bincount(self.rows, weights=self.values * w[self.places], minlength=self.count)
 
     def transposed_times(self, u: np.ndarray) -> np.ndarray:
-        """Xᵀ u, (D,)."""
+        """The product Xᵀ u (D,) with a vector u (N,)."""
         return np.bincount(self.places, weights=self.values * u[self.rows], minlength=self.size)
 
     def minus(self, other: Sparse) -> Sparse:
-        """X - Y, of matrices of one shape."""
+        """The difference X - Y of two matrices of the same shape."""
         places = np.concatenate([self.places, other.places])
         values = np.concatenate([self.values, -other.values])
         return Sparse(places, values, np.concatenate([self.rows, other.rows]), self.count, self.size)
 
     def compact(self) -> tuple[Sparse, np.ndarray]:
-        """The columns that have entries, and which those are."""
+        """This matrix without its empty columns, and the numbers of the columns that are left."""
         used, places = np.unique(self.places, return_inverse=True)
         return Sparse(places, self.values, self.rows, self.count, len(used)), used
 
 
 def text_matrix(texts: Sequence[str], idf: np.ndarray, size: int) -> Sparse:
-    """The features of N texts as rows of a matrix (N, size). idf: (GRAMS,)."""
+    """The features of N texts (`text_features.features`, with its weights `idf`) as the rows of a matrix (N, size)."""
     places, values = zip(*(features(text, idf) for text in texts), strict=True)
     rows = np.repeat(np.arange(len(texts)), [len(p) for p in places])
     return Sparse(np.concatenate(places), np.concatenate(values), rows, len(texts), size)
 
 
 def inverse_document_frequencies(texts: Sequence[str], seldom: int = 2) -> np.ndarray:
-    """(GRAMS,): log((1 + N)/(1 + n)) + 1 for an n-gram of n of the N texts, 0 where n < `seldom`."""
+    """Inverse document frequencies of all n-grams: (GRAMS,) floats, smoothed.
+
+    idf = log((1 + N) / (1 + n)) + 1 for an n-gram that occurs in n of the N texts, and 0 where n < `seldom`: such
+    n-grams are not used.
+    """
     found = np.zeros(GRAMS)
     for text in texts:
         found[ngrams(text)[0]] += 1
@@ -56,7 +65,13 @@ def inverse_document_frequencies(texts: Sequence[str], seldom: int = 2) -> np.nd
 
 
 def ridge(x: Sparse, y: np.ndarray, strength: float, start: np.ndarray, tolerance: float = 1e-3) -> np.ndarray:
-    """argmin ‖Xw - y‖² + strength ‖w‖² (Hoerl and Kennard 1970), by conjugate gradients from `start` (D,)."""
+    """Ridge regression (Hoerl and Kennard 1970): the w (D,) that minimises ‖Xw - y‖² + strength ‖w‖².
+
+    Args:
+        x: X (N, D). y: (N,).
+        start: (D,) where the iteration begins, for example the solution for another `strength`.
+        tolerance: of the residual, relative to Xᵀy.
+    """
 
     def times(v: np.ndarray) -> np.ndarray:
         return x.transposed_times(x.times(v)) + strength * v
@@ -65,12 +80,15 @@ def ridge(x: Sparse, y: np.ndarray, strength: float, start: np.ndarray, toleranc
 
 
 def bradley_terry(difference: Sparse, strength: float, tolerance: float = 1e-4) -> np.ndarray:
-    """argmin Σ -log σ(Dw) + strength/2 ‖w‖², (size,): what people prefer, by Newton's method.
+    """A Bradley-Terry model of preferences: the w that minimises Σ -log σ(Dw) + strength/2 ‖w‖², by Newton's method.
 
-    P(chosen over rejected) = σ(r(chosen) - r(rejected)) (Bradley and Terry 1952), r linear in the features.
+    P(chosen is preferred to rejected) = σ(r(chosen) - r(rejected)) (Bradley and Terry 1952), where the score
+    r(x) = wᵀx is linear in the features.
 
     Args:
-        difference: D, features of what was chosen less those of what was rejected, a row each pair.
+        difference: D, a row for each pair: the features of what was chosen minus those of what was rejected.
+        strength: of the regularisation.
+        tolerance: of the gradient, relative to that at w = 0.
     """
 
     def loss(v: np.ndarray) -> float:
@@ -98,7 +116,12 @@ def bradley_terry(difference: Sparse, strength: float, tolerance: float = 1e-4) 
 def conjugate_gradients(
     times: Callable[[np.ndarray], np.ndarray], target: np.ndarray, start: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """The solution of A w = target, A symmetric and positive, given as v -> A v (Hestenes and Stiefel 1952)."""
+    """Solve A w = target for a symmetric positive definite A by conjugate gradients (Hestenes and Stiefel 1952).
+
+    Args:
+        times: the function v -> A v. start: where the iteration begins.
+        tolerance: of the residual, relative to `target`.
+    """
     w = start.copy()
     residual = target - times(w)
     direction, size = residual.copy(), residual @ residual

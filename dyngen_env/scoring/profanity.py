@@ -1,4 +1,4 @@
-"""Whether a text swears or insults, also in disguise: pyobscenity's English list, and words of one's own."""
+"""Detects swearing and insults, also in disguise: by pyobscenity's English word list, and by words of your own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _STRETCHED = re.compile(r"(.)\1{2,}")  # no English word has a letter three time
 
 
 def swears(text: str) -> bool:
-    """Whether an English obscenity or slur occurs in a text, also spelt as "sh1t", "shiiit" or with look-alikes.
+    """Whether a text has an English obscenity or slur, also one spelt "sh1t", "shiiit" or with look-alike letters.
 
-    Letters that are spaced apart ("s h i t") pass: too much that is harmless looks like it.
+    Letters that are spaced apart ("s h i t") are not found: too much that is harmless looks like that.
 
     Raises:
         ImportError: the package `pyobscenity` is not installed.
@@ -23,7 +23,7 @@ def swears(text: str) -> bool:
 
 
 def mentions_any(text: str, words: tuple[str, ...]) -> bool:
-    """Whether one of some words, whatever the case, stands by itself in a text."""
+    """Whether a text has one of some words as a whole word, in upper or lower case."""
     return bool(words) and any_word(tuple(word.lower() for word in words)).search(text.lower()) is not None
 
 

@@ -1,4 +1,7 @@
-"""How people's ratings scatter around what the text deserves, from the human-rated reviews."""
+"""How people's ratings of one text scatter around their mean, measured on the human-rated reviews.
+
+Simulated users draw their ratings from it, so that they disagree as people do.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,13 @@ _BINS = np.arange(LOWEST, HIGHEST + 0.5, 0.5)  # (17,) means, to the nearest hal
 
 
 def draw_rating(opinion: float, noise: float, rng: np.random.Generator) -> int:
-    """One person's rating, -4 to +4, of a text that deserves `opinion`.
+    """The rating that one simulated person gives: an integer from -4 to +4.
 
-    The error is `noise` times that of a person who rated a review with such a mean (train split): about 0.9 in the
-    middle of the scale, less at its ends. At `noise` 0 it is the opinion, rounded.
+    Args:
+        opinion: what people would give on average, -4 to +4.
+        noise: how much this person errs. 1 is as much as the people who rated reviews with such a mean (training
+            split): about 0.9 in the middle of the scale, less at its ends. 0 gives the rounded opinion.
+        rng: where the chance comes from.
     """
     rating = opinion
     if noise:
@@ -28,7 +34,10 @@ def draw_rating(opinion: float, noise: float, rng: np.random.Generator) -> int:
 
 @cache
 def rating_spread() -> np.ndarray:
-    """(17, 9) float64: how often reviews whose mean is nearest to -4, -3.5, ..., +4 were rated -4, -3, ..., +4."""
+    """How people rated reviews of a given mean: (17, 9) float64, rows that sum to 1.
+
+    Row i is for reviews whose mean is nearest to -4, -3.5, ..., +4; column j the share of ratings -4, -3, ..., +4.
+    """
     counts = np.zeros((len(_BINS), HIGHEST - LOWEST + 1))
     for review in load_reviews("train"):
         counts[round((review.mean - LOWEST) * 2)] += np.bincount(np.array(review.ratings) - LOWEST, minlength=9)

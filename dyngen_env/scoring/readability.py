@@ -1,4 +1,4 @@
-"""How easy English text is to read: Flesch (1948), "A new readability yardstick", J. Applied Psychology 32."""
+"""Readability of English text: the Flesch reading ease (Flesch 1948, J. Applied Psychology 32, 221-233)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _VOWELS = re.compile(r"[aeiouy]+")
 
 
 def reading_ease(text: str) -> float:
-    """206.835 - 1.015 words/sentences - 84.6 syllables/words; about 0 (hard) to 120 (easy), 0 without a word.
+    """The Flesch reading ease: 206.835 - 1.015 words/sentences - 84.6 syllables/words.
 
-    Syllables are counted by spelling (`syllables`), not looked up; text after the last full stop is a sentence.
+    About 0 (hard) to 120 (easy); 0 for a text without a word. Syllables are counted by spelling (`syllables`) and not
+    looked up. Words after the last full stop count as a sentence.
     """
     words = words_of(text)
     if not words:
@@ -24,7 +25,10 @@ def reading_ease(text: str) -> float:
 
 
 def syllables(word: str) -> int:
-    """Runs of vowels, without a silent e at the end ("made" 1, "table" 2, "idea" 2: it errs on some words)."""
+    """An estimate of a word's syllables: its groups of vowels, not counting a silent e at its end; at least 1.
+
+    "made" has 1, "table" 2. It errs on some words: "idea" has 2.
+    """
     word = re.sub(r"[^a-z]", "", word.lower())
     silent = word.endswith("e") and not word.endswith(("le", "ee"))
     return max(1, len(_VOWELS.findall(word)) - silent)

@@ -1,4 +1,4 @@
-"""Sentiment by lexicon and rules: VADER (Hutto and Gilbert, ICWSM 2014)."""
+"""Sentiment scores by VADER, a lexicon with rules (Hutto and Gilbert, ICWSM 2014)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 
 def vader(text: str) -> float:
-    """The compound score in [-1, 1]; 0 for text without sentiment."""
+    """VADER's compound score of a text: -1 (most negative) to 1 (most positive), 0 for text without sentiment."""
     return float(_analyzer().polarity_scores(text)["compound"])
 
 
 def vader_shares(text: str) -> tuple[float, float, float, float]:
-    """The compound score, and the shares of the text that are positive, negative and neutral, each in [0, 1]."""
+    """VADER's compound score in [-1, 1], and the shares of a text that are positive, negative and neutral."""
     scores = _analyzer().polarity_scores(text)
     return scores["compound"], scores["pos"], scores["neg"], scores["neu"]
 

@@ -1,7 +1,7 @@
-"""Text as a sparse vector: hashed word and character n-grams weighted by TF-IDF, and VADER's scores.
+"""Features of a text for linear models: a sparse vector of word and character n-grams, and VADER's scores.
 
-Hashing (Weinberger et al. 2009, arXiv 0902.2206) needs no vocabulary: an n-gram's place is a hash of its characters,
-the same on every machine.
+N-grams are weighted by TF-IDF. They are hashed (Weinberger et al. 2009, arXiv 0902.2206), which needs no vocabulary:
+the place of an n-gram in the vector is a hash of its characters, the same on every machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PRIME, _MIX = np.uint64(1099511628211), np.uint64(0xBF58476D1CE4E5B9)
 
 
 def ngrams(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Places (K,) int64, ascending, of the n-grams of a text in [0, GRAMS), and how often each occurs (K,)."""
+    """Which n-grams a text has: their K places in [0, GRAMS), ascending, and how often each occurs: (K,) int64 each."""
     tokens = _TOKEN.findall(text.lower())
     words, negated = _hashes(["", *tokens, ""]), _hashes(_after_negations(tokens))
     places = [_places(words, 1, WORD_BITS), _places(words, 2, WORD_BITS), _places(negated, 1, WORD_BITS)]
@@ -42,9 +42,15 @@ def ngrams(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def features(text: str, idf: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (K,) int64 in [0, SIZE) and values (K,) float64 of a text. idf: (GRAMS,), the weight of each n-gram.
+    """The features of a text as the K entries of a sparse vector of length SIZE.
 
-    An n-gram has (1 + log count) idf; those of words and those of characters are each scaled to norm 1.
+    An n-gram's value is (1 + log count) idf. The n-grams of words and those of characters are each scaled to norm 1.
+
+    Args:
+        idf: (GRAMS,), the weight of each n-gram.
+
+    Returns:
+        The places (K,) int64 of the entries and their values (K,) float64.
     """
     places, counts = ngrams(text)
     values = (1 + np.log(counts)) * idf[places]

@@ -1,4 +1,4 @@
-"""What counts as a word: runs of letters and digits; in scripts written without spaces, each character."""
+"""Splits text into words: runs of letters and digits, and in scripts without spaces each character by itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ _WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+(?:['’-][^\W{_ALONE}]+)*")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, in order: "it's 好看" has three."""
+    """The words of a text, in order: "it's 好看" has the three words "it's", "好" and "看"."""
     return _WORD.findall(text)
 
 
 def any_word(words: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches each of some lower-case words where it stands by itself in lower-case text.
+    """A pattern that finds any of some words, in lower case, as whole words of a text in lower case.
 
-    A word that begins or ends with a character that stands alone may touch others there.
+    A word that begins or ends with a Chinese or Japanese character may touch other characters there, since such scripts
+    have no spaces between words.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for word in sorted(words, key=len, reverse=True):

@@ -1,4 +1,4 @@
-"""What an episode asks for: tasks draw the examples that prompt the agent."""
+"""Tasks: what an episode asks of the agent. A task draws an example, a prompt and what a reward may want to know."""
 
 from dyngen_env.tasks.prompts import Prompts, as_example, make_task, read_prompts
 from dyngen_env.tasks.task import Task

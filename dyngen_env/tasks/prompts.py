@@ -17,9 +17,12 @@ SPLITS = ("train", "tune", "eval")
 
 
 class Prompts:
-    """A task whose examples can be listed.
+    """A task that draws uniformly from a list of examples.
 
-    The env draws from such a task by index, a whole batch at once, and tokenizes every prompt a single time.
+    As the list is known, an env tokenizes each prompt once, and draws for all rows of a batch at once.
+
+    Raises:
+        ValueError: no examples.
     """
 
     def __init__(self, examples: Sequence[Example]):
@@ -28,7 +31,7 @@ class Prompts:
         self.examples = tuple(examples)
 
     def pick(self, uniforms: np.ndarray) -> np.ndarray:
-        """Indices (R,) of the examples that uniforms (R,) in [0, 1) select."""
+        """Which examples R uniform random numbers select: (R,) floats in [0, 1) to (R,) indices."""
         return (uniforms * len(self.examples)).astype(np.int64)
 
     def sample(self, rng: np.random.Generator) -> Example:
@@ -36,15 +39,17 @@ class Prompts:
 
 
 def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str | None = None) -> Prompts:
-    """Prompts from a list, a `.txt` file (one a line), a `.jsonl` file (`prompt`, optionally `reference`), or None:
-    the beginnings of the embedded film reviews.
+    """The task of drawing from a list of prompts.
 
     Args:
-        split: "train", "tune" or "eval": that part (80/10/10 by a hash). None means "train" for the embedded reviews
-            and everything for prompts of your own.
+        source: a list of texts or Examples; a `.txt` file with a prompt on each line; a `.jsonl` file with an object on
+            each line, which has a `prompt`, may have a `reference`, and whose other fields become the Example's
+            `facts`; or None for the beginnings of the film reviews that come with the package.
+        split: the part of the prompts to draw from: "train" (80%), "tune" (10%) or "eval" (10%), told apart by a hash
+            of the text. None means "train" for the film reviews, and everything for prompts of your own.
 
     Raises:
-        ValueError: an unknown split, no prompts, a malformed line; the message names the file and the line.
+        ValueError: an unknown split, no prompts, or a line that cannot be read; the message names file and line.
         FileNotFoundError: no such file.
     """
     if split is not None and split not in SPLITS:
@@ -64,10 +69,11 @@ def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str
 
 
 def make_task(prompts: str | Path | Sequence[str | Example] | Task | None, split: str | None = None) -> Task:
-    """A task object as it is; anything else as `read_prompts` takes it.
+    """The task that an env's `prompts=` means: a Task object itself, anything else by `read_prompts`.
 
     Raises:
-        ValueError: as `read_prompts`; or a split of a task object, which has none.
+        ValueError: as `read_prompts`; or `split` beside a Task object, which draws for itself.
+        FileNotFoundError: as `read_prompts`.
     """
     if not hasattr(prompts, "sample"):
         return read_prompts(prompts, split)  # type: ignore[arg-type]
@@ -82,7 +88,11 @@ def _split_of(text: str) -> str:
 
 
 def as_example(prompt: str | Example) -> Example:
-    """A prompt as an Example. Raises ValueError if it is neither text nor an Example."""
+    """An Example of a prompt; an Example stays as it is.
+
+    Raises:
+        ValueError: neither text nor an Example.
+    """
     if isinstance(prompt, Example):
         return prompt
     if isinstance(prompt, str):

@@ -1,4 +1,4 @@
-"""The protocol of a task: a distribution over examples."""
+"""The task protocol: a distribution over examples, from which every reset draws one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from dyngen_env.types import Example
 
 
 class Task(Protocol):
-    """Draws what an episode is about. All chance comes from the generator that is passed in."""
+    """Draws the example that an episode is about. `testing.check_task` checks one of your own."""
 
     def sample(self, rng: np.random.Generator) -> Example:
-        """One example. Called at every reset with a fresh generator of the episode's `task` stream."""
+        """One example, drawn by `rng` alone, so that equal seeds give equal examples.
+
+        Every reset calls it with a new generator, made from the episode's seed for this purpose.
+        """

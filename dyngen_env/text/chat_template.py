@@ -1,4 +1,9 @@
-"""The tokens around turns: from a chat template, from role tokens, or one line a turn."""
+"""The tokens that stand around the turns of a dialogue, from a tokenizer's chat template or, without one, its tokens.
+
+A model was trained to see turns in a certain frame, such as `<|im_start|>user ... <|im_end|>`. The frame is found once,
+by rendering a dialogue of made-up words. After that a dialogue only ever grows at its end: tokens that the agent has
+chosen stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +16,24 @@ ROLES = ("<|user|>", "<|assistant|>", "<|end|>")
 
 @dataclass(frozen=True)
 class TurnTokens:
-    """The ids around turns."""
+    """The token ids that stand around the turns of a dialogue."""
 
-    opening: tuple[list[int], list[int]]  # before and after the first user message
-    closing: list[int]  # what ends the agent's turn if it has not done so itself
+    opening: tuple[list[int], list[int]]
+    """Before and after the user's first message."""
+    closing: list[int]
+    """What ends the agent's turn if the agent has not ended it itself."""
     user_header: list[int]
-    agent_header: list[int]  # what ends the user's turn and begins the agent's
+    """What begins the user's turn, after the first."""
+    agent_header: list[int]
+    """What ends the user's turn and begins the agent's."""
 
 
 def following(encode: Callable[[str], list[int]], text: str) -> list[int]:
-    """Ids of text that follows other text: by itself, SentencePiece would let it begin with a space."""
+    """Ids of text that follows other text.
+
+    SentencePiece puts a space before every text that it encodes alone, so the text is encoded after a line end, whose
+    tokens are then cut off.
+    """
     before, ids = encode("\n"), encode("\n" + text)
     return ids[len(before) :] if ids[: len(before)] == before else encode(text)
 
@@ -66,7 +79,8 @@ def turn_tokens(
 
 
 def rendered(hf: Any, *contents: str) -> str:
-    """A dialogue that begins with the user, up to and with the header of the agent's next turn."""
+    """The chat template's text of a dialogue: contents of the user's and the agent's turns in alternation, from the
+    user's first on, and the header of the agent's next turn."""
     messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)]
     return hf.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 

@@ -1,4 +1,4 @@
-"""A Hugging Face tokenizer as the environment's `Tokenizer`."""
+"""Adapts a Hugging Face tokenizer to the environment's `Tokenizer` protocol."""
 
 from __future__ import annotations
 
@@ -148,7 +148,11 @@ class HFTokenizer:
 
 
 def adapted(hf: Any) -> HFTokenizer:
-    """The adapter of a Hugging Face tokenizer: the same one while the tokenizer stays as it is."""
+    """The `HFTokenizer` of a Hugging Face tokenizer, made once for as long as its tokens and template stay the same.
+
+    Raises:
+        ValueError: the tokenizer cannot be used, see `HFTokenizer`.
+    """
     return _adapted(hf, len(hf), str(hf.chat_template))
 
 

@@ -1,4 +1,4 @@
-"""Rows of different lengths as one tensor, padded on the right."""
+"""Pads lists of token ids on the right, to one tensor."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 def pad_rows(rows: Sequence[Sequence[int]], width: int | None = None, fill: int = -1) -> torch.Tensor:
-    """Lists of ids as (N, L) int64 on the CPU, `fill` to the right of each.
+    """One (N, L) int64 tensor on the CPU from N lists of ids, with `fill` to the right of the shorter ones.
 
     Args:
-        width: L; None is the longest row's length.
+        width: L; None means the length of the longest list.
 
     Raises:
         ValueError: a row is longer than `width`.

@@ -1,7 +1,8 @@
-"""What the environment asks of a tokenizer: a small protocol, and plain bytes as its simplest case.
+"""The tokenizer protocol: what an environment asks of a tokenizer. `ByteTokenizer` is its simplest case.
 
-Every id has its bytes (`token_bytes`); the text of a completion is the concatenation of its tokens' bytes. So text
-can be cut at a stop string across token borders, and tokens that an agent chose are never encoded again.
+Every token id has a fixed string of bytes (`token_bytes`), and the text of a completion is the concatenation of its
+tokens' bytes. So a stop string or a banned word is found across token borders, and the tokens that an agent chose are
+never encoded a second time, which could give other tokens.
 """
 
 from __future__ import annotations
@@ -11,39 +12,54 @@ from typing import Protocol
 
 
 class Tokenizer(Protocol):
-    """What the environment asks of a tokenizer. V = `len(tokenizer)`."""
+    """Text to token ids and back, with V = `len(tokenizer)` ids. `HFTokenizer` adapts those of Hugging Face to this.
+
+    A tokenizer whose tokens carry the space after a word ("film ") may also have `word_end = b" "`: `decode` then drops
+    that space at the end of a text.
+    """
 
     name: str
-    end_ids: frozenset[int]  # tokens that end a turn: end of sequence, end of turn
-    control_ids: frozenset[int]  # tokens that are no text: BOS, PAD, role tokens, `end_ids`
+    """What it is called in error messages."""
+    end_ids: frozenset[int]
+    """Tokens by which the agent ends its turn: end of sequence (EOS), end of turn. A subset of `control_ids`."""
+    control_ids: frozenset[int]
+    """Tokens that are not text: BOS, EOS, padding, role tokens. Except for `end_ids` they are illegal actions."""
 
     @property
     def token_bytes(self) -> Sequence[bytes]:
-        """(V,) the text of each token in UTF-8, empty for control tokens."""
+        """(V,) what each token writes within a text, in UTF-8; empty for control tokens."""
 
     def __len__(self) -> int: ...
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text. Never a control token, whatever the text says."""
+        """Ids of text that follows other text. Text that spells a control token, such as "</s>", does not become it."""
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Ids of a prompt with the tokenizer's own BOS policy; never empty."""
+        """Ids of a prompt: BOS before it if this tokenizer adds one to texts, no EOS after it. Never empty."""
 
     def encode_opening(self, text: str) -> list[int]:
-        """Ids of a dialogue's first user message, up to and with the header of the agent's turn."""
+        """Ids that begin a dialogue: the user's first message, and the tokens around it up to the agent's turn."""
 
     def encode_reply(self, text: str, last: int, rating: float | None = None) -> list[int]:
-        """Ids between two turns of the agent: what closes its turn (whose last token is `last`), a control token for
-        the user's rating unless it is None, the user's words, the header of its next turn."""
+        """Ids between two turns of the agent: what closes its turn, the user's message, and what opens its next turn.
+
+        Args:
+            text: the user's message.
+            last: the last token of the agent's turn; one of `end_ids` has closed the turn already.
+            rating: how the user rated the turn, written as a control token before the message; None writes none.
+
+        Raises:
+            ValueError: a rating, and the tokenizer has no tokens for ratings.
+        """
 
 
 def spell(tokenizer: Tokenizer, ids: Iterable[int]) -> bytes:
-    """The bytes of some ids. Control tokens have none, nor has the -1 of an empty place."""
+    """The bytes that ids write, one after the other. Control tokens and the -1 of empty places write none."""
     return b"".join([tokenizer.token_bytes[i] for i in ids if i >= 0])
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
-    """The text of some ids: their bytes as UTF-8; broken characters become U+FFFD."""
+    """The text of ids: their bytes as UTF-8. Bytes that are no whole character become U+FFFD."""
     return as_text(tokenizer, spell(tokenizer, ids))
 
 

@@ -1,10 +1,14 @@
-"""Views of token space for stock agents: a few candidate tokens as actions, hidden states as observations.
+"""Wrappers that make an env small enough for stock agents: a language model proposes actions and reads observations.
+
+An action of our envs is one of thousands of tokens, and an observation a row of token ids: too much for a DQN or an MLP
+policy from another library. With
 
     env = LMFeatures(TopKActions(gym.make("dyngen/Sentiment-v0"), "reviews-lm", k=8), "reviews-lm")
 
-is a `Discrete(8)` env with a `Box` of floats as observation, for any `MlpPolicy`. Both functions take single and
-batched envs; stacked, the wrappers share one engine and one forward for all rows of a step. Observations as a dict or
-as text are options of the envs themselves.
+the action is one of the 8 tokens that the model finds most likely, `Discrete(8)`, and the observation a vector of
+floats, so any `MlpPolicy` can act. Both functions take single and batched envs. Where one stands on the other, they
+share one cached model and one forward pass for all rows of a step. Observations as dicts or as text need no wrapper:
+they are options of the envs themselves.
 """
 
 from __future__ import annotations
@@ -21,26 +25,29 @@ __all__ = ["LMFeatures", "TopKActions"]
 
 
 def TopKActions(env: Any, lm: LM, k: int = 8, device: str = "cpu") -> Any:
-    """The action is a rank among the LM's k most likely legal next tokens, 0 the most likely: `Discrete(k)`.
+    """Let the agent choose among the k legal tokens that a language model finds most likely: `Discrete(k)`.
 
-    Observations are dicts of `tokens` (L,) int64 and `logprobs` (k,) float32, the candidates' log-probs among all
-    legal tokens. `info["candidates"]` (k,) holds their ids. `action_masks()` (k,) is all True.
+    Action 0 is the most likely of them, action k - 1 the least. Observations become dicts: `tokens` (L,) int64, as
+    before, and `logprobs` (k,) float32, the candidates' log-probabilities among all legal tokens. `info["candidates"]`
+    (k,) holds their token ids. `action_masks()` (k,) is all True, since every candidate is legal.
 
     Args:
-        env: single or batched, with tokens as observations and numpy output (the defaults).
-        lm: a model's name; or a model with the env's tokens, whose weights must not change any more.
-        k: how many candidates.
-        device: where a named model runs.
+        env: a single or batched env whose observations are tokens, as NumPy arrays (the defaults).
+        lm: a model's name, or a model that has the env's tokens; its weights must not change afterwards.
+        k: how many candidates there are.
+        device: where a model given by name runs.
 
     Raises:
-        ValueError: the observations, the LM's tokens or k do not fit; in `step`, a rank that is none.
+        ValueError: the env's observations are no tokens, the model has other tokens than the env, or the env has fewer
+            than k legal tokens; from `step`, an action outside 0 ... k - 1.
     """
     return (VectorTopK if isinstance(env, VectorEnv) else SingleTopK)(env, lm, k, device)
 
 
 def LMFeatures(env: Any, lm: LM, device: str = "cpu") -> Any:
-    """The observation is the LM's last hidden state at the last token, a `Box` (D,) float32.
+    """Show the agent what a language model made of the text so far: its last hidden state at the last token.
 
-    Over `TopKActions` the candidates' log-probs follow it, (D + k,). Arguments and errors: `TopKActions`.
+    Observations become a `Box` of shape (D,), float32, with D the model's hidden size. Over an env that `TopKActions`
+    has wrapped, the log-probabilities of the k candidates follow, (D + k,). Arguments and errors: see `TopKActions`.
     """
     return (VectorFeatures if isinstance(env, VectorEnv) else SingleFeatures)(env, lm, device)

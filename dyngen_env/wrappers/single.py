@@ -1,4 +1,4 @@
-"""A single env through a view."""
+"""The wrappers of single envs: each shows an env through a view, see `wrappers.views`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from dyngen_env.wrappers.views import LM, Candidates, Features, View, ranks
 
 
 class SingleView(gym.Wrapper, RecordConstructorArgs):
-    """A single env through a view. `constructor`: what the wrapper's entry in `env.spec` holds."""
+    """A single env whose observations are shown by a view.
+
+    Args:
+        view: makes the observations, and adds to the infos.
+        constructor: the arguments that `env.spec` keeps, so that the wrapper can be made again.
+    """
 
     def __init__(self, env: gym.Env, view: View, **constructor: Any):
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **constructor)

@@ -1,4 +1,4 @@
-"""A batched env through a view: one forward for all rows, in each of Gymnasium's autoreset modes."""
+"""The wrappers of batched envs: one forward pass shows all rows, in each of Gymnasium's autoreset modes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dyngen_env.wrappers.views import LM, Candidates, Features, View, ranks
 
 
 class VectorView(VectorWrapper):
-    """A batched env through a view."""
+    """A batched env whose observations are shown by a view, see `wrappers.views`."""
 
     def __init__(self, env: VectorEnv, view: View):
         super().__init__(env)

@@ -1,4 +1,7 @@
-"""What the wrappers show instead of token rows, for any number of rows at once: candidates, or hidden states."""
+"""Views: what a wrapper shows instead of rows of tokens, for any number of rows at once.
+
+`Candidates` is the view of `TopKActions`, `Features` that of `LMFeatures`.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,20 @@ Shown = tuple[Any, dict[str, np.ndarray]]  # B observations, and what is added t
 
 
 class View(Protocol):
-    """Shows B observations as something else."""
+    """Turns B observations of an env into B others."""
 
     reader: LMReader
 
     @property
     def space(self) -> spaces.Space:
-        """Of one row."""
+        """The space of one of the new observations."""
 
-    def __call__(self, observations: Any) -> Shown: ...
+    def __call__(self, observations: Any) -> Shown:
+        """The new observations, and arrays (B, ...) to add to the infos, by name."""
 
 
 class Candidates:
-    """The view of `TopKActions`: tokens, the log-probs of the k most likely next ones, and in the infos their ids."""
+    """The view of `TopKActions`: the tokens so far, and log-probs and (in the infos) ids of the likeliest."""
 
     def __init__(self, env: gym.Env | VectorEnv, lm: LM, k: int, device: str):
         tokens = _token_space(_observation_space(env))
@@ -73,7 +77,7 @@ class Features:
 
 
 def reader_of(env: Any, lm: LM, tokens: spaces.Box, device: str) -> LMReader:
-    """The reader that a wrapper further in has of this LM, or a new one."""
+    """A reader of this model: that of a wrapper further inside, so that both share its cache, or a new one."""
     layer = env
     while isinstance(layer, gym.Wrapper | VectorWrapper):
         view = getattr(layer, "view", None)
@@ -84,10 +88,10 @@ def reader_of(env: Any, lm: LM, tokens: spaces.Box, device: str) -> LMReader:
 
 
 def ranks(actions: np.ndarray, k: int, ignored: np.ndarray) -> np.ndarray:
-    """Actions (B,) as they are, zero in ignored rows (B,) bool.
+    """Checked actions (B,): ranks among k candidates, with 0 in the rows that are ignored, (B,) bool.
 
     Raises:
-        ValueError: wrong dtype or shape, or a rank outside 0 … k-1 in a row that is not ignored.
+        ValueError: wrong dtype or shape, or a rank outside 0 ... k - 1 in a row that is not ignored.
     """
     if actions.dtype.kind not in "iu" or actions.shape != ignored.shape:
         raise ValueError(

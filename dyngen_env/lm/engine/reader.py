@@ -1,4 +1,4 @@
-"""What a frozen language model makes of token rows, for all who look at the same rows at the price of one forward."""
+"""A frozen language model with a shared cache: wrappers that read the same token rows share one forward pass."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class LMReader:
-    """A frozen LM that reads rows of tokens.
+    """A frozen language model that gives hidden states and likely next tokens of an env's rows.
 
     Args:
-        lm: a model's name, or a model, which then stays as it is: its weights must not change.
-        vocabulary: V, the env's number of tokens.
-        context: L, the env's.
-        device: where a named model runs.
+        lm: a model's name, or a model, whose weights must not change afterwards.
+        vocabulary: V, how many tokens the env has.
+        context: L, the env's `max_context_tokens`.
+        device: where a model given by name runs.
 
     Raises:
-        ValueError: the model's tokens are not the env's, or its window is shorter than the env's context.
+        ValueError: the model has other tokens than the env, or its context window is shorter than the env's context.
     """
 
     def __init__(self, lm: str | PreTrainedModel, vocabulary: int, context: int, device: str = "cpu"):
@@ -52,11 +52,17 @@ class LMReader:
 
     @property
     def hidden_size(self) -> int:
-        """D."""
+        """D, the length of the model's hidden states."""
         return self.model.config.get_text_config().hidden_size
 
     def hidden(self, tokens: np.ndarray) -> torch.Tensor:
-        """Last-layer hidden states (B, D) at the last tokens of rows (B, L), -1 where empty. Cached."""
+        """Last-layer hidden states (B, D) at the last tokens of rows (B, L), -1 where empty.
+
+        Rows that were read a moment ago, by another wrapper for example, are not run again.
+
+        Raises:
+            ValueError: the tokens are no NumPy array.
+        """
         if not isinstance(tokens, np.ndarray):
             raise ValueError(
                 f'expected arrays of tokens, got {type(tokens).__name__}: make the env with output="numpy"'
@@ -71,7 +77,11 @@ class LMReader:
 
     @torch.no_grad()
     def most_likely(self, tokens: np.ndarray, distribution: TokenDistribution, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k most likely next tokens of rows (B, L) under a distribution on the model's device, best first.
+        """The k most likely next tokens of rows (B, L), most likely first.
+
+        Args:
+            tokens: (B, L) int64, -1 where empty.
+            distribution: which tokens may follow; on the model's device.
 
         Returns:
             ids (B, k) int64 and log-probs (B, k) float32, normalised over all tokens that may be drawn.
