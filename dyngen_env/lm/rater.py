@@ -34,6 +34,8 @@ class LMRater:
 
     def __call__(self, texts: Sequence[str], device: str = "cpu") -> np.ndarray:
         """Predicted ratings (N,) of N texts, on the scale that the weights were fitted to, not clipped to it."""
+        if not texts:
+            return np.zeros(0)
         states = last_states(self.model, self.layers, texts, device)  # (N, K, D)
         return self.bias + np.einsum("nkd,kd->n", states, self.weights)
 
@@ -69,12 +71,17 @@ def last_states(model: str, layers: Sequence[int], texts: Sequence[str], device:
     lm = load_model(model, device=device, dtype=torch.bfloat16)
     before, after = (tokenizer.encode(part, add_special_tokens=False) for part in (BEFORE, AFTER))
     ids = [[*before, *tokenizer.encode(text, add_special_tokens=False), *after] for text in texts]
-    out = np.zeros((len(texts), len(layers), lm.config.get_text_config().hidden_size), dtype=np.float32)
+    out = np.zeros((0, len(layers), 0), dtype=np.float32)  # until a forward has shown how wide the states are
     for rows in _by_length(ids):
         tokens = pad_rows([ids[row] for row in rows], fill=0).to(device)
         states = lm.base_model(input_ids=tokens, output_hidden_states=True, use_cache=False).hidden_states
         last = torch.tensor([len(ids[row]) - 1 for row in rows], device=device)
         picked = [states[layer][torch.arange(len(rows), device=device), last] for layer in layers]
+        widths = sorted({layer.shape[1] for layer in picked})
+        if len(widths) > 1:  # OPT-350m projects its last states, and only these, to another width
+            raise ValueError(f"layers {list(layers)} of {model!r} have states of widths {widths}: choose those of one")
+        if not len(out):
+            out = np.zeros((len(texts), len(layers), widths[0]), dtype=np.float32)
         out[rows] = torch.stack(picked, 1).float().numpy(force=True)
     return out
 

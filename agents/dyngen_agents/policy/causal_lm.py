@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
-from dyngen_env.lm.engine.heads import hidden_states, lm_head
+from dyngen_env.lm.engine.heads import head_shape, hidden_states, lm_head
 from dyngen_env.lm.logprobs import logprobs_and_entropy
 from dyngen_env.lm.sampling import greedy, sample
 
@@ -43,20 +43,21 @@ class CausalLMPolicy(nn.Module):
             policy from device to device.
 
     Raises:
-        ValueError: the model's head is narrower than the distribution has tokens.
+        ValueError: the model's head is narrower than the distribution has tokens, or the model is not one that this
+            package can use (`dyngen_env.lm.engine.compatibility`).
     """
 
     def __init__(self, lm: PreTrainedModel, distribution: TokenDistribution):
         super().__init__()
-        width = lm.get_output_embeddings().weight.shape[0]
+        self.engine = Engine(lm)
+        width, hidden_size = head_shape(lm)
         if distribution.legal is not None and width < len(distribution.legal):
             raise ValueError(f"policy has {width} tokens, env has {len(distribution.legal)}: give both the same model")
         self.lm, self.distribution = lm, distribution.to(lm.device)
         # Zero at first: V = 0 until something was learned (Huang et al. 2023).
-        self.value_head = nn.Linear(lm.config.get_text_config().hidden_size, 1, device=lm.device)
+        self.value_head = nn.Linear(hidden_size, 1, device=lm.device, dtype=torch.float32)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
-        self.engine = Engine(lm)
         self.train(False)
 
     def train(self, mode: bool = True) -> CausalLMPolicy:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -94,18 +94,28 @@ def save_lm(lm: PreTrainedModel, folder: Path) -> None:
 @torch.no_grad()
 def merged(lm: PreTrainedModel) -> dict[str, Tensor]:
     """The weights, by the base's names, of a model without adapters that computes what `lm` does: W + (α/r) B A."""
-    layers = {name: module for name, module in lm.named_modules() if hasattr(module, "get_delta_weight")}
-    out: dict[str, Tensor] = {}
-    for name, tensor in lm.state_dict().items():
-        owner, _, rest = name.partition(".base_layer.")
-        if rest and owner in layers:
-            out[f"{owner}.{rest}"] = tensor
-        elif ".lora_" not in name:
-            out[name] = tensor
-    for name, layer in layers.items():
-        base = out[f"{name}.weight"]
-        out[f"{name}.weight"] = (base.float() + layer.get_delta_weight("default")).to("cpu", base.dtype)
+    out = {_base_name(name): tensor for name, tensor in lm.state_dict().items() if ".lora_" not in name}
+    for name, layer in _adapters(lm).items():
+        out[name] = (out[name].float() + layer.get_delta_weight("default")).to("cpu", out[name].dtype)
     return out
+
+
+def _adapters(lm: PreTrainedModel) -> dict[str, Any]:
+    """PEFT's layers by the name that the base has for the weight which each of them adapts.
+
+    Of a linear layer that is its `weight`; of a mixture of experts, a parameter (experts, out, in), and PEFT wraps one
+    layer around another where the experts have two of them.
+    """
+    return {
+        f"{_base_name(name)}.{getattr(module, 'parameter_name', 'weight')}": module
+        for name, module in lm.named_modules()
+        if hasattr(module, "get_delta_weight")
+    }
+
+
+def _base_name(name: str) -> str:
+    """What the base, before it had adapters, called a module or weight: PEFT moves it to `base_layer` of its own."""
+    return name.replace(".base_layer", "")
 
 
 def _peft() -> ModuleType:

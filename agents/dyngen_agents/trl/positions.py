@@ -20,6 +20,9 @@ def count_from_first_token(model: nn.Module) -> None:
 
 def _with_positions(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
     mask = kwargs.get("attention_mask")
-    if mask is not None and kwargs.get("position_ids") is None and kwargs.get("past_key_values") is None:
+    cached = any(
+        kwargs.get(name) is not None for name in ("past_key_values", "cache")
+    )  # the latter from transformers 5.24
+    if mask is not None and kwargs.get("position_ids") is None and not cached:
         kwargs = kwargs | {"position_ids": (mask.long().cumsum(-1) - 1).clamp(min=0)}
     return args, kwargs

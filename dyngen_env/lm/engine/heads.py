@@ -1,4 +1,4 @@
-"""From hidden states to logits: the one place that knows how architectures differ after their last layer."""
+"""What callers ask of a language model: hidden states of whole rows, and the logits of hidden states."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dyngen_env.lm.engine.compatibility import compatibility
+from dyngen_env.lm.engine.forward import whole_rows
+from dyngen_env.lm.engine.logits import head_shape, lm_head
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+__all__ = ["head_shape", "hidden_states", "lm_head"]
 
 
 def hidden_states(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     """Last hidden states (N, T, D) of right-padded tokens (N, T), -1 where empty.
 
-    No attention mask is needed: under causal attention nothing before the padding can see it.
+    Raises:
+        ValueError: the model is not one that this package can use, or the rows are longer than it can be run on
+            (`compatibility`).
     """
-    return model.base_model(input_ids=tokens.clamp(min=0), use_cache=False).last_hidden_state
-
-
-def lm_head(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
-    """Logits (..., V) of hidden states (..., D), scaled and capped as the model's own forward does."""
-    config = model.config
-    logits = model.get_output_embeddings()(hidden)
-    if getattr(config, "logit_scale", None):  # Cohere
-        logits = logits * config.logit_scale
-    if getattr(config, "logits_scaling", None):  # Granite
-        logits = logits / config.logits_scaling
-    if getattr(config, "final_logit_softcapping", None):  # Gemma 2
-        logits = torch.tanh(logits / config.final_logit_softcapping) * config.final_logit_softcapping
-    return logits
+    compatibility(model).check_length(tokens.shape[1])
+    return whole_rows(model, tokens)

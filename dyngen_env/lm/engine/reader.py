@@ -10,7 +10,7 @@ import torch
 
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
-from dyngen_env.lm.engine.heads import lm_head
+from dyngen_env.lm.engine.heads import head_shape, lm_head
 from dyngen_env.lm.loading.models import context_window, load_model, load_tokenizer
 from dyngen_env.text.huggingface import adapted
 
@@ -34,7 +34,8 @@ class LMReader:
     def __init__(self, lm: str | PreTrainedModel, vocabulary: int, context: int, device: str = "cpu"):
         self.lm = lm
         self.model: PreTrainedModel = load_model(lm, device=device) if isinstance(lm, str) else lm.eval()
-        width = self.model.get_output_embeddings().weight.shape[0]
+        self._engine = Engine(self.model)
+        width, self.hidden_size = head_shape(self.model)  # V, D
         known = len(adapted(load_tokenizer(lm))) if isinstance(lm, str) else min(width, vocabulary)
         if known != vocabulary:
             raise ValueError(
@@ -46,14 +47,8 @@ class LMReader:
             raise ValueError(
                 f"the env's max_context_tokens={context} exceeds the {window} tokens of lm {_name(lm)}: lower it"
             )
-        self._engine = Engine(self.model)
         # Two: in SAME_STEP each reader of a step looks at the rows as they ended, then at the rows as they go on.
         self._read: deque[tuple[np.ndarray, torch.Tensor]] = deque(maxlen=2)
-
-    @property
-    def hidden_size(self) -> int:
-        """D, the length of the model's hidden states."""
-        return self.model.config.get_text_config().hidden_size
 
     def hidden(self, tokens: np.ndarray) -> torch.Tensor:
         """Last-layer hidden states (B, D) at the last tokens of rows (B, L), -1 where empty.

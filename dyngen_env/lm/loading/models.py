@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from dyngen_env.arguments import named_device, usable_device
+from dyngen_env.lm.engine.compatibility import compatibility, max_tokens
 from dyngen_env.lm.engine.fuse import fuse_activations
 from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.gguf_cache import converted_folder, read_gguf
@@ -63,22 +64,24 @@ def load_model(
 
     Raises:
         ValueError: the device is none, or not available here.
+        ValueError: no causal language model that this package computes as transformers does: it is tried on a few
+            tokens (`lm.engine.compatibility`).
     """
     source, device = resolve(name), named_device(device)
     if fresh:
         usable_device(device)  # before the work of reading
-        return nn.Module.to(_read_model(source, name, dtype), device)
+        return _checked(nn.Module.to(_read_model(source, name, dtype), device))
     with exclusive():
         return _frozen_model(source, name, device, dtype)
 
 
 def context_window(config: PreTrainedConfig) -> int:
-    """How many tokens the model can attend to. Raises ValueError if the configuration does not say."""
+    """How many tokens the model can be run on. Raises ValueError if the configuration does not say."""
     config = config.get_text_config()
     for field in _WINDOWS:
         window = getattr(config, field, None)
         if isinstance(window, int) and window > 0:
-            return window
+            return min(window, max_tokens(config))
     raise ValueError(f"the {config.model_type!r} configuration names no context window (looked for {_WINDOWS})")
 
 
@@ -94,7 +97,13 @@ def _tokenizer(source: Source, name: str) -> PreTrainedTokenizerBase:
 @lru_cache(maxsize=8)
 def _frozen_model(source: Source, name: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     usable_device(device)  # before the work of reading
-    return nn.Module.to(_read_model(source, name, dtype).requires_grad_(False), device)
+    return _checked(nn.Module.to(_read_model(source, name, dtype).requires_grad_(False), device))
+
+
+def _checked(model: PreTrainedModel) -> PreTrainedModel:
+    """The same model. Raises ValueError if this package cannot use it."""
+    compatibility(model)
+    return model
 
 
 def _read_model(source: Source, name: str, dtype: torch.dtype) -> PreTrainedModel:

@@ -95,22 +95,6 @@ def test_rows_that_rest_are_not_run_again_where_they_are_most(architecture):
             assert engine.tokens_run == before
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "mistral-sliding"])
-def test_advance_equals_next_hidden(architecture):
-    model, generator = tiny_model(architecture), torch.Generator().manual_seed(3)
-    compared, advanced = Engine(model), Engine(model)
-    tokens, lengths = random_rows(generator)
-    torch.testing.assert_close(compared.next_hidden(tokens, lengths), advanced.next_hidden(tokens, lengths))
-    for _ in range(6):
-        tokens, lengths, new = grow(tokens, lengths, generator)
-        torch.testing.assert_close(compared.next_hidden(tokens, lengths), advanced.advance(new))
-
-
-def test_advance_needs_something_to_continue():
-    with pytest.raises(RuntimeError, match="nothing to advance"):
-        Engine(tiny_model("gpt2")).advance(torch.zeros(2, dtype=torch.long))
-
-
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen2", "mistral-sliding"])
 def test_fork_continues_copies_of_rows(architecture):
     model, generator = tiny_model(architecture), torch.Generator().manual_seed(4)

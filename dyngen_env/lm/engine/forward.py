@@ -1,0 +1,87 @@
+"""The two ways in which a model is run here: over whole rows, or over new tokens beside cached ones."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import torch
+
+from dyngen_env.lm.engine.masks import AttentionMasks
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def whole_rows(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
+    """Last hidden states (N, T, D) of right-padded tokens (N, T), -1 where empty, without a cache.
+
+    No attention mask is needed: under causal attention nothing before the padding can see it.
+    """
+    return model.base_model(input_ids=tokens.clamp(min=0), use_cache=False).last_hidden_state
+
+
+class CachedForward:
+    """Runs the newest tokens of rows whose older tokens' keys and values it keeps, each row in a slot of its own.
+
+    Args:
+        model: an attention model.
+        num_slots, max_length: B rows of at most L tokens.
+        window: how many tokens the model's sliding layers see, None if it has none.
+
+    Raises:
+        ValueError: see `AttentionMasks`.
+    """
+
+    def __init__(self, model: PreTrainedModel, num_slots: int, max_length: int, window: int | None):
+        from dyngen_env.lm.engine.slots import SlotCache  # imports transformers, which takes seconds
+
+        self.model, self.slots = model, SlotCache(model.config, num_slots, max_length)
+        self._masks, self._positions = AttentionMasks(model, window), torch.arange(max_length, device=model.device)
+        parameters = inspect.signature(model.base_model.forward).parameters
+        # The latter before transformers 5.24.
+        self._cache_name = "cache" if "cache" in parameters else "past_key_values"
+
+    def run(self, tokens: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor | None, width: int) -> torch.Tensor:
+        """Hidden states (R, D) at the last tokens of `rows` (R,) (None: all), after running their last `width` tokens.
+
+        Rows shorter than `width` repeat position 0, which writes there what stands there.
+
+        Args:
+            tokens: (B, L) int64 of all rows. lengths: (B,) int64, at least 1.
+        """
+        if rows is not None:
+            tokens, lengths = tokens[rows], lengths[rows]
+        column = torch.arange(1 - width, 1, device=tokens.device)
+        positions = (lengths.unsqueeze(1) - 1 + column).clamp(min=0)  # (R, W)
+        end = int(lengths.max())
+        self.slots.aim(rows, positions, end)
+        output = self.model.base_model(
+            input_ids=tokens.gather(1, positions),
+            position_ids=positions,
+            attention_mask=self._masks(positions, self._positions[:end]),
+            use_cache=True,
+            **{self._cache_name: self.slots},
+        )
+        return output.last_hidden_state[:, -1]
+
+    def fork(self, rows: torch.Tensor) -> None:
+        """Slot i becomes a copy of what slot rows[i] holds (rows (B',) int64)."""
+        self.slots.fork(rows)
+
+
+class UncachedForward:
+    """Runs whole rows, for models that cannot be run beside a cache. Arguments as `CachedForward`'s."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+
+    def run(self, tokens: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor | None, width: int) -> torch.Tensor:
+        """Hidden states (R, D) at the last tokens of `rows`. All their tokens run, whatever `width` is."""
+        if rows is not None:
+            tokens, lengths = tokens[rows], lengths[rows]
+        hidden = whole_rows(self.model, tokens[:, : int(lengths.max())])
+        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1]
+
+    def fork(self, rows: torch.Tensor) -> None:
+        """There is nothing to copy."""

@@ -1,0 +1,54 @@
+"""Which cached tokens each new token attends to, as the boolean or additive masks that attention layers take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+KERNELS = ("sdpa", "eager")  # the attention implementations that take a mask of ours
+
+
+class AttentionMasks:
+    """Masks for new tokens: all tokens before them, or in sliding layers the last `window` of them.
+
+    Args:
+        model: its configuration says of what kinds its layers are (`layer_types`).
+        window: how many tokens a sliding layer sees, the new one included; None: the model has no such layers.
+
+    Raises:
+        ValueError: the model has layers that keep no keys and values (recurrent, linear or chunked attention), or an
+            attention kernel that takes no mask of ours.
+    """
+
+    def __init__(self, model: PreTrainedModel, window: int | None):
+        config = model.config.get_text_config()
+        self._window = window
+        everywhere = "sliding_attention" if window else "full_attention"
+        self._kinds = sorted(set(getattr(config, "layer_types", None) or [everywhere]))
+        unknown = set(self._kinds) - {"full_attention", "sliding_attention"}
+        if unknown or model._is_stateful:
+            raise ValueError(f"it has layers without a key-value cache ({', '.join(unknown) or 'recurrent'})")
+        kernel = model.config._attn_implementation
+        if kernel not in KERNELS:
+            raise ValueError(f'attention {kernel!r} takes no mask: load it with attn_implementation="sdpa" or "eager"')
+        self._additive = model.dtype if kernel == "eager" else None  # eager attention adds its mask to the scores
+
+    def __call__(self, positions: torch.Tensor, cached: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """(R, 1, W, end) for tokens at positions (R, W) and cached positions (end,); by kind if there are two."""
+        full = (cached <= positions.unsqueeze(2)).unsqueeze(1)
+        masks = {"full_attention": full}
+        if "sliding_attention" in self._kinds:
+            masks["sliding_attention"] = full
+            if self._window is not None:
+                masks["sliding_attention"] = full & (cached > positions.unsqueeze(2) - self._window).unsqueeze(1)
+        if self._additive is not None:
+            lowest = torch.finfo(self._additive).min
+            masks = {
+                kind: torch.zeros_like(mask, dtype=self._additive).masked_fill_(~mask, lowest)
+                for kind, mask in masks.items()
+            }
+        return masks if len(self._kinds) > 1 else masks[self._kinds[0]]
