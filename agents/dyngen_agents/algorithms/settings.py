@@ -23,7 +23,7 @@ class Range(NamedTuple):
     def __str__(self) -> str:
         if self.high < math.inf:
             return f"between {self.low:g} and {self.high:g}"
-        return f"a finite number above {self.low:g}" if self.above else f"a finite number, {self.low:g} or more"
+        return f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
 
 
 POSITIVE, NOT_NEGATIVE, COUNT, FRACTION = Range(0, above=True), Range(0), Range(1), Range(0, 1)
@@ -79,18 +79,13 @@ def check_setting(name: str, value: Any, hint: Any, allowed: Range | None) -> No
         return
     kind = next(kind for kind in kinds if kind is not NoneType)
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, get_args(kind)))}")
-        return
-    accepted: tuple[type, ...] = (int, float) if kind is float else (kind,)
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name} is {value!r}, expected {_SAYS[kind]}{' or None' if NoneType in kinds else ''}")
-    if kind is bool:
-        return
-    if allowed is None:
-        raise ValueError(f"{name} has no range: give one to check_settings")
-    if value not in allowed:
-        raise ValueError(f"{name} is {value}, expected {allowed}")
-
-
-_SAYS = {bool: "True or False", int: "a whole number", float: "a number"}
+        wanted, right = f"one of {', '.join(map(repr, get_args(kind)))}", value in get_args(kind)
+    elif kind is bool:
+        wanted, right = "True or False", isinstance(value, bool)
+    else:
+        assert allowed is not None, f"{name} has no range: give one to check_settings"
+        wanted = f"a {'whole' if kind is int else 'finite'} number {allowed}"
+        accepted = int if kind is int else int | float
+        right = isinstance(value, accepted) and not isinstance(value, bool) and value in allowed
+    if not right:
+        raise ValueError(f"{name} is {value!r}, expected {wanted}{' or None' if NoneType in kinds else ''}")

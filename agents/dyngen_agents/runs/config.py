@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from dyngen_agents.algorithms.settings import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_setting
+from dyngen_agents.runs.folder import lasting_model_name
 from dyngen_agents.runs.imported import is_imported, with_absolute_path
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.sources import NAMES
@@ -78,26 +80,39 @@ class TrainConfig:
     """Continue this run, a folder or "latest". Its settings hold, but for limits of time, device, threads, tracker."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "episodes", "updates", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name, hint, allowed in _NUMBERS:
+            check_setting(name, getattr(self, name), hint, allowed)
         if self.sampling.top_k or self.sampling.top_p < 1:
             raise ValueError(
                 "top_k and top_p cannot be trained with: what they cut off changes with the policy, so a sampled "
                 "token can get probability zero and its ratio is undefined. Use temperature; generate takes both"
             )
         self.sampling.require_chance()
-        for name in ("seed", "lora_rank"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads is {self.threads}, expected at least 1, or None for a trial")
-        if self.max_minutes is not None and self.max_minutes <= 0:
-            raise ValueError(f"max_minutes is {self.max_minutes}, expected more than 0, or None for no limit")
+
+
+_NUMBERS: tuple[tuple[str, Any, Range], ...] = (
+    ("num_envs", int, COUNT),
+    ("episodes", int, COUNT),
+    ("updates", int, COUNT),
+    ("save_every", int, COUNT),
+    ("seed", int, NOT_NEGATIVE),
+    ("lora_rank", int, NOT_NEGATIVE),
+    ("threads", int | None, COUNT),
+    ("max_minutes", float | None, POSITIVE),
+    ("missing_eos_penalty", float, NOT_NEGATIVE),
+    ("normalise_reward", bool, NOT_NEGATIVE),
+)
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """The same settings, readable from any working directory: a run is evaluated and resumed from elsewhere."""
+    """The same settings, readable from any working directory: a run is evaluated and resumed from elsewhere.
+
+    A model that is a run becomes that run's folder. Links are followed: what the run began with stays what it was when
+    runs/latest moves on.
+
+    Raises:
+        FileNotFoundError: the model is "latest", and there is no run. ValueError: it is a run that is damaged.
+    """
 
     def absolute(name: str | None) -> str | None:
         is_path = name is not None and name not in NAMES and Path(name).expanduser().exists()
@@ -107,7 +122,9 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     own: dict[str, Any] = {
         name: with_absolute_path(text) for name in ("reward", "user") if is_imported(text := getattr(config, name))
     }
-    return replace(config, model=absolute(config.model), prompts=absolute(config.prompts), banned=banned, **own)
+    return replace(
+        config, model=lasting_model_name(config.model), prompts=absolute(config.prompts), banned=banned, **own
+    )
 
 
 def train_config_from(values: dict[str, Any]) -> TrainConfig:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from pathlib import Path
 
-from dyngen_agents.runs.checkpoint import has_checkpoint
+from dyngen_agents.runs.checkpoint import has_checkpoint, open_checkpoint
+from dyngen_env.lm.loading.sources import NAMES
 
 RUNS = Path("runs")  # below the working directory
 
@@ -32,6 +34,12 @@ def new_run_folder(out: str | None, algorithm: str) -> Path:
             folder.mkdir(parents=True)
             return folder
     raise FileExistsError(f"{RUNS / stem} and a thousand like it exist")
+
+
+def discard_run(run: Path) -> None:
+    """Remove the folder of a new run that has no checkpoint yet, so that nobody takes it for one."""
+    if not has_checkpoint(run):
+        shutil.rmtree(run, ignore_errors=True)
 
 
 def mark_latest(run: Path) -> None:
@@ -59,6 +67,24 @@ def find_run(name: str | Path) -> Path:
     raise FileNotFoundError(
         f"no run {str(name)!r}: " + (f"runs/ has {known}" if known else "there is none in runs/ yet")
     )
+
+
+def lasting_model_name(model: str | None) -> str | None:
+    """A model's name that means the same tomorrow and elsewhere: a path is absolute, without links on its way.
+
+    A name in runs/, or "latest", becomes the folder of that run. Other names, of the hub for example, stay as they are.
+
+    Raises:
+        FileNotFoundError: "latest", and there is no run. ValueError: a run that is damaged.
+    """
+    if model is None or model in NAMES:
+        return model
+    path = Path(model).expanduser()
+    if not path.exists() and (model == "latest" or has_checkpoint(RUNS / model)):
+        path = find_run(model)
+    if has_checkpoint(path):
+        return str(open_checkpoint(path.resolve(), training=False).folder)
+    return str(path.resolve()) if path.exists() else model
 
 
 def _by_age() -> list[Path]:

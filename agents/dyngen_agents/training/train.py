@@ -23,7 +23,7 @@ from dyngen_agents.runs.config import (
     train_config_from,
     with_absolute_paths,
 )
-from dyngen_agents.runs.folder import find_run, mark_latest, new_run_folder
+from dyngen_agents.runs.folder import discard_run, find_run, mark_latest, new_run_folder
 from dyngen_agents.runs.from_python import CustomReward, FromPython
 from dyngen_agents.runs.learner import Learner
 from dyngen_agents.training.learning_curve import draw_learning_curve
@@ -77,7 +77,7 @@ def train(
     check_tracker(config.track)
     processes, given = from_launcher(), FromPython(reward, user)
     learner = Learner(config, algorithm, given, checkpoint, processes)
-    run = checkpoint.folder if checkpoint else processes.once(lambda: new_run_folder(config.out, learner.name))
+    run = checkpoint.folder if checkpoint else processes.once(lambda: _new_run(learner))
     if processes.first:
         mark_latest(run)
     with (
@@ -90,13 +90,22 @@ def train(
             f"{'resuming' if checkpoint else 'run'} {run}: {learner.model} learns in {config.env}, "
             f"update {learner.iteration} of {config.updates}{shared}"
         )
-        if checkpoint is None and processes.first:
-            learner.save(run)  # a full disk shows at once, and a run can be resumed from its first minute on
         with cpu_threads(config.threads, learner.policy, progress.say):
             _Loop(learner, run, stop, metrics_log, progress).run()
             if processes.first:
                 progress.phase("sampling")
                 write_samples(run, learner.config, learner.policy, learner.reference, given)
+    return run
+
+
+def _new_run(learner: Learner) -> Path:
+    """A folder with the first checkpoint: a full disk shows at once, and the run can be resumed from then on."""
+    run = new_run_folder(learner.config.out, learner.name)
+    try:
+        learner.save(run)
+    except BaseException:
+        discard_run(run)
+        raise
     return run
 
 

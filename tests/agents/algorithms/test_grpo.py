@@ -129,5 +129,5 @@ def test_groups_must_divide_the_episodes(batch_and_policy):
     _, policy = batch_and_policy
     with pytest.raises(ValueError, match="episodes=10 is no multiple of group_size=4"):
         GRPO(policy, Reference(policy.lm, policy.distribution), GRPOConfig(group_size=4), episodes=10)
-    with pytest.raises(ValueError, match="group_size is 1, expected a finite number, 2 or more"):
+    with pytest.raises(ValueError, match="group_size is 1, expected a whole number of at least 2"):
         GRPOConfig(group_size=1)

@@ -51,7 +51,7 @@ def test_no_number_may_be_nan_or_infinite_or_a_truth_value_or_missing(name):
 def test_whole_numbers_are_numbers_and_a_whole_batch_has_no_size():
     assert CONFIGS["ppo"](gamma=1, kl_target=6).gamma == 1
     assert CONFIGS["reinforce"](minibatch_size=0).minibatch_size == 0
-    with pytest.raises(ValueError, match="minibatch_size is 0, expected a finite number, 1 or more"):
+    with pytest.raises(ValueError, match="minibatch_size is 0, expected a whole number of at least 1"):
         CONFIGS["ppo"](minibatch_size=0)
 
 

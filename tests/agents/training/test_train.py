@@ -24,8 +24,10 @@ from dyngen_agents.distributed.interrupt import StopRequest
 from dyngen_agents.evaluation.evaluate import evaluate
 from dyngen_agents.evaluation.samples import samples_table
 from dyngen_agents.inspection.inspect_run import inspect_run
+from dyngen_agents.runs import checkpoint as checkpoint_module
 from dyngen_agents.runs.checkpoint import open_checkpoint
-from dyngen_agents.runs.folder import find_run
+from dyngen_agents.runs.folder import find_run, lasting_model_name
+from dyngen_agents.runs.opened_run import open_run
 from dyngen_agents.training import progress
 from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import read_metrics, tensorboard_folder
@@ -271,7 +273,11 @@ def test_what_cannot_work_leaves_nothing(tiny_config, tmp_path):
         train(tiny_config(out="out"))
 
 
-@pytest.mark.parametrize("field, value", [("num_envs", 0), ("updates", 0), ("seed", -1), ("max_minutes", 0.0)])
+@pytest.mark.parametrize("field, value", [
+    ("num_envs", 0), ("updates", 0), ("updates", 1.5), ("episodes", True), ("save_every", None), ("seed", -1),
+    ("lora_rank", -1), ("threads", 0), ("max_minutes", 0.0), ("max_minutes", float("nan")),
+    ("missing_eos_penalty", float("inf")), ("missing_eos_penalty", -1.0), ("normalise_reward", 1),
+])  # fmt: skip
 def test_impossible_settings(field, value):
     with pytest.raises(ValueError, match=f"{field} is {value}"):
         TrainConfig(**{field: value})
@@ -373,3 +379,58 @@ def test_a_short_curve_is_not_smoothed(count, lines, tmp_path, monkeypatch):
 
 def test_a_samples_table_survives_any_text():
     assert samples_table(["a | b"], ["one\ntwo"], [""]).splitlines()[2] == "| a \\| b | one two |  |"
+
+
+# ---------------------------------------------------------------- a run that begins with another run's model
+
+
+def base_of_run(run):
+    return open_checkpoint(run).record["model"]
+
+
+@pytest.mark.parametrize("name", ["latest", "runs/latest"])
+def test_a_new_run_begins_with_the_weights_of_another(tiny_config, name):
+    """runs/latest moves on to the new run, whose reference must stay the older one."""
+    first = train(tiny_config(updates=1), PPOConfig(learning_rate=1e-2, minibatch_size=4), reward=vowels)
+    assert {lasting_model_name(same) for same in (first.name, f"runs/{first.name}", name)} == {str(first.resolve())}
+    second = train(tiny_config(model=name, updates=1), reward=vowels)
+    assert second != first and find_run("latest") == second
+    assert base_of_run(second) == str(first.resolve())
+    assert read_metrics(second)[0]["kl_per_token"] == pytest.approx(0, abs=1e-5)
+    reference = open_run(second, reward=vowels).reference.lm.state_dict()
+    assert all(torch.equal(reference[key], x) for key, x in load_file(first / "model.safetensors").items())
+
+
+def test_a_link_of_ones_own_is_followed_as_well(tiny_config, tmp_path):
+    first = train(tiny_config(max_minutes=1e-9, out="first"))
+    (tmp_path / "best").symlink_to("first")
+    assert base_of_run(train(tiny_config(model="best", max_minutes=1e-9))) == str(first.resolve())
+
+
+def test_without_a_run_latest_is_no_model(tiny_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run 'latest': there is none in runs/"):
+        train(tiny_config(model="latest"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_run_is_no_model(tiny_config):
+    run = train(tiny_config(max_minutes=1e-9, out="first"))
+    (run / "model.safetensors").write_bytes(b"short")
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+        train(tiny_config(model="first"))
+
+
+@pytest.mark.parametrize("out", [None, "here"])
+def test_a_run_without_a_first_checkpoint_leaves_no_folder(tiny_config, tmp_path, monkeypatch, out):
+    first = train(tiny_config(max_minutes=1e-9))
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "save_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(tiny_config(out=out))
+    assert find_run("latest") == first and (tmp_path / "runs" / "latest").resolve() == first.resolve()
+    assert [path.name for path in (tmp_path / "runs").glob("*-ppo*")] == [first.name]
+    assert not (tmp_path / "here").exists()
