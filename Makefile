@@ -77,6 +77,7 @@ $(RLLIB): $(CONSTRAINTS)
 
 bench-trl: setup $(TRL)
 	TRL_EXPERIMENTAL_SILENCE=1 .venv-trl/bin/python -m benchmarks.train_step
+	TRL_EXPERIMENTAL_SILENCE=1 .venv-trl/bin/python -m benchmarks.grpo_trl
 
 test-trl: setup $(TRL)
 	.venv-trl/bin/python -m pytest tests/agents/trl tests/test_examples.py -k trl

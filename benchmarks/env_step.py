@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -72,7 +73,7 @@ def against_sync(rows: int, their_rows: int, repeats: int, device: str) -> Row:
 
 def single(repeats: int) -> Row:
     """`gym.make`, one env, one step at a time, resets included; against the minimal env by itself."""
-    settings = dict(tokenizer=setting.Words(), prompts=setting.prompts(), max_new_tokens=setting.NEW)
+    settings: dict[str, Any] = dict(tokenizer=setting.Words(), prompts=setting.prompts(), max_new_tokens=setting.NEW)
     env = gym.make(
         "dyngen/Generate-v0", **settings, reward=lambda text: 0.0, max_context_tokens=setting.PROMPT + setting.NEW
     )

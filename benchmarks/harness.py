@@ -53,12 +53,17 @@ def rate(work: Callable[[], float], device: str = "cpu") -> Callable[[], float]:
     return timed
 
 
-def main(description: str | None, measure: Callable[[argparse.Namespace], Iterable[Row]]) -> None:
-    """Run a benchmark module: `--json PATH`, `--device`, `--quick` (fewer repeats)."""
+def main(
+    description: str | None,
+    measure: Callable[[argparse.Namespace], Iterable[Row]],
+    options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> None:
+    """Run a benchmark module: `--json PATH`, `--device`, `--quick` (fewer repeats), and `options` of its own."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="fewer repeats: for a look, not for a claim")
+    options(parser)
     arguments = parser.parse_args()
     arguments.repeats = 2 if arguments.quick else 5
     rows = []

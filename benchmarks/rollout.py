@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -59,7 +60,9 @@ def smollm2_against_generate(batch: int, new: int, repeats: int, device: str) ->
     """The same on SmolLM2-135M, with its own tokenizer and film review prompts."""
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     lm = load_model("smollm2", device=device, dtype=dtype)
-    settings = dict(tokenizer=None, model="smollm2", prompts=["The film begins with a long and very quiet"] * 2)
+    settings: dict[str, Any] = dict(
+        tokenizer=None, model="smollm2", prompts=["The film begins with a long and very quiet"] * 2
+    )
     env = setting.env(batch, new, device=device, max_context_tokens=new + 16, **settings)
     policy = CausalLMPolicy(lm, env.token_distribution())
     tokens, _ = env.reset(seed=0)
@@ -123,7 +126,7 @@ def plain_calls(batch: int, new: int, repeats: int, device: str) -> Row:
     def uncached(tokens: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
         lengths = (tokens >= 0).sum(1)
         hidden = hidden_states(lm, tokens[:, : int(lengths.max())])
-        return sample(policy.logits(hidden[rows, lengths - 1]), uniform)[0]
+        return sample(policy.logits(hidden[rows, lengths - 1], policy.distribution.state(tokens, lengths)), uniform)[0]
 
     return compare(
         f"plain policy(obs) calls, batch {batch}, {new} tokens", "the uncached loop",

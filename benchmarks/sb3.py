@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -42,8 +43,11 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     for peer, theirs in peers.items():
         yield compare("SB3 PPO with the LM as policy", peer, ours, theirs, "steps/s", min(3, arguments.repeats))
     for name, wrap in {"the env alone": lambda env: env, "LMFeatures(TopKActions)": features}.items():
-        pair = [played(env) for env in (batched(wrap), DummyVecEnv([lambda wrap=wrap: one(wrap)] * ENVS))]
-        yield compare(f"VecEnv of {ENVS} rows, {name}", "DummyVecEnv", *pair, "steps/s", arguments.repeats)
+        single = DummyVecEnv([partial(one, wrap)] * ENVS)
+        yield compare(
+            f"VecEnv of {ENVS} rows, {name}", "DummyVecEnv", played(batched(wrap)), played(single), "steps/s",
+            arguments.repeats,
+        )  # fmt: skip
 
 
 def learner(policy: type[LMActorCriticPolicy], buffer: type | None) -> Callable[[], float]:

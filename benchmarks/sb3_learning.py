@@ -107,7 +107,9 @@ def reward_of(agent: BaseAlgorithm, greedy: bool) -> float:
     env = agent.get_env()
     assert env is not None
     env.seed(10_000)
-    return float(evaluate_policy(agent, env, n_eval_episodes=256, deterministic=greedy)[0])
+    mean, _ = evaluate_policy(agent, env, n_eval_episodes=256, deterministic=greedy)
+    assert isinstance(mean, float)
+    return mean
 
 
 def make(wrap: Callable[[Any], Any] = lambda env: env) -> VecEnv:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -55,7 +57,7 @@ def model(vocabulary: int = VOCABULARY, positions: int = 512, device: str = "cpu
 
 def env(num_envs: int, new: int = NEW, vocabulary: int = VOCABULARY, device: str = "cpu", **options):
     """A native vector env for that model; texts are rewarded by their sentiment."""
-    settings = dict(
+    settings: dict[str, Any] = dict(
         tokenizer=Words(vocabulary), prompts=prompts(), reward="sentiment", max_new_tokens=new,
         max_context_tokens=PROMPT + new, output="torch", autoreset_mode="same_step", device=device,
     )  # fmt: skip

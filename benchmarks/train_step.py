@@ -1,4 +1,4 @@
-"""A whole PPO iteration against TRL's: `python -m benchmarks.train_step [--json PATH]`, where TRL 1.10 is importable.
+"""A whole GRPO iteration against TRL's: `python -m benchmarks.train_step [--json PATH]`, where TRL is importable.
 
 TRL has dependencies of its own: `make bench-trl` installs it in an environment beside this project's and runs this.
 """
@@ -9,82 +9,95 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from transformers import GPT2ForSequenceClassification, PreTrainedTokenizerFast
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from benchmarks import setting
+from benchmarks.grpo_trl import trl_trainer
 from benchmarks.harness import Row, compare, main
 from dyngen_agents import PPO, CausalLMPolicy, PPOConfig, Reference, collect
+from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
+from dyngen_agents.data.shared_rollout import collect_together
 
 BATCH, EPOCHS = 64, 4
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
-    yield ppo_iteration(min(3, arguments.repeats), arguments.device)
+    yield grpo_iteration(min(3, arguments.repeats), arguments.device)
     yield update_alone(arguments.repeats, arguments.device)
 
 
-def ppo_iteration(repeats: int, device: str) -> Row:
-    """Rollout, reference, rewards, 4 epochs on 64 episodes of 16 + 48 tokens, in completion tokens per second.
-
-    TRL also runs a separate value model and a reward model, which its PPO cannot do without; ours has a value head on
-    the policy's trunk and scores the text's sentiment.
-    """
-    env = setting.env(BATCH, device=device)
+def grpo_iteration(repeats: int, device: str) -> Row:
+    """Rollout, reference, rewards, 4 epochs on 64 episodes of 16 + 48 tokens, in completion tokens per second."""
+    config = GRPOConfig(epochs=EPOCHS, minibatch_size=BATCH)
+    env = setting.env(BATCH, device=device, reward=share_of_ones)
     policy = CausalLMPolicy(setting.model(device=device), env.token_distribution())
-    reference = Reference(setting.model(device=device).requires_grad_(False), policy)
-    learner = PPO(policy, reference, PPOConfig(epochs=EPOCHS, minibatch_size=BATCH))
+    reference = Reference(setting.model(device=device).requires_grad_(False), policy.distribution)
+    learner = GRPO(policy, reference, config)
+
+    def play(actor: Any, **how: Any) -> Any:
+        return collect_together(env, actor, BATCH, seed=0, actor_seed=1, **how)
 
     def ours() -> float:
         start = time.perf_counter()
-        batch = collect(env, learner.actor(1), BATCH, seed=0)
+        batch = learner.experience(play)
         learner.update(batch)
         return float(batch.completion_mask.sum()) / (time.perf_counter() - start)
 
     return compare(
-        f"PPO iteration, batch {BATCH}, {EPOCHS} epochs", "TRL PPO (experimental)", ours, lambda: trl_iteration(device),
-        "tokens/s", repeats,
+        f"GRPO iteration, batch {BATCH}, {EPOCHS} epochs", "TRL GRPOTrainer", ours,
+        lambda: trl_iteration(config, device), "tokens/s", repeats,
     )  # fmt: skip
 
 
-def trl_iteration(device: str) -> float:
-    """One iteration of TRL's PPO with the same sizes; its construction is not timed."""
-    from datasets import Dataset
-    from trl.experimental.ppo import PPOConfig as TRLConfig
-    from trl.experimental.ppo import PPOTrainer
+def share_of_ones(text: str) -> float:
+    """Of the characters: both sides' words have numbers in them, so that no group is without spread."""
+    return text.count("1") / max(1, len(text))
 
-    policy, reference = setting.model(device=device), setting.model(device=device)
-    critics = [GPT2ForSequenceClassification(policy.config) for _ in range(2)]
-    for critic in critics:
-        critic.config.num_labels = 1
-        critic.score = torch.nn.Linear(policy.config.n_embd, 1, bias=False)
+
+def trl_iteration(config: GRPOConfig, device: str) -> float:
+    """One iteration of TRL's with the same sizes; its construction is not timed."""
+    from datasets import Dataset
+
+    tokens = 0
+
+    def reward(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        nonlocal tokens
+        tokens += sum(map(len, completion_ids))
+        return [share_of_ones(text) for text in completions]
+
     prompts = torch.randint(0, setting.VOCABULARY - 2, (BATCH, setting.PROMPT)).tolist()
-    with tempfile.TemporaryDirectory() as folder:
-        config = TRLConfig(
-            output_dir=folder, total_episodes=BATCH, per_device_train_batch_size=BATCH, num_mini_batches=1,
-            gradient_accumulation_steps=1, local_rollout_forward_batch_size=BATCH, response_length=setting.NEW,
-            num_ppo_epochs=EPOCHS, num_sample_generations=0, report_to="none", save_strategy="no",
-            use_cpu=device == "cpu", temperature=1.0, logging_strategy="no", bf16=False,
-        )  # fmt: skip
-        trainer = PPOTrainer(
-            args=config, processing_class=_numbers_tokenizer(), model=policy, ref_model=reference,
-            reward_model=critics[0], value_model=critics[1], train_dataset=Dataset.from_dict({"input_ids": prompts}),
-            eval_dataset=Dataset.from_dict({"input_ids": prompts}),
-        )  # fmt: skip
-        start = time.perf_counter()
-        trainer.train()
-        return BATCH * setting.NEW / (time.perf_counter() - start)
+    with tempfile.TemporaryDirectory() as folder:  # TRL reads the reference from where the model was read
+        setting.model().save_pretrained(folder)
+        lm = GPT2LMHeadModel.from_pretrained(folder).to(device)
+        trainer = trl_trainer(
+            lm,
+            _numbers_tokenizer(),
+            Dataset.from_dict({"prompt": [" ".join(map(str, ids)) for ids in prompts]}),
+            reward,
+            config,
+            completions=BATCH,
+            updates=1,
+            max_new_tokens=setting.NEW,
+            device=device,
+        )
+    start = time.perf_counter()
+    trainer.train()
+    return tokens / (time.perf_counter() - start)
 
 
 def _numbers_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of as many words as the model has tokens: TRL only pads and decodes with it."""
+    """A tokenizer of as many words as the model has tokens: TRL reads prompts and decodes with it."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
 
-    words = {str(i): i for i in range(setting.VOCABULARY)}
+    backend = Tokenizer(WordLevel({str(i): i for i in range(setting.VOCABULARY)}, unk_token="0"))
+    backend.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel(words, unk_token="0")),
+        tokenizer_object=backend,
         pad_token="0",
         eos_token=str(setting.VOCABULARY - 1),
         padding_side="left",
@@ -95,7 +108,7 @@ def update_alone(repeats: int, device: str) -> Row:
     """The update with rows sorted by length into pieces, against the same update as one padded batch."""
     env = setting.env(BATCH, device=device)
     policy = CausalLMPolicy(setting.model(device=device), env.token_distribution())
-    reference = Reference(setting.model(device=device).requires_grad_(False), policy)
+    reference = Reference(setting.model(device=device).requires_grad_(False), policy.distribution)
     batch = collect(env, PPO(policy, reference).actor(1), BATCH, seed=0)
     # Completions of every length from 1 to 48, as a policy that ends its texts has them.
     last = setting.PROMPT + 1 + torch.arange(BATCH, device=device) * (setting.NEW - 1) // (BATCH - 1)
