@@ -71,9 +71,9 @@ def trl_iteration(config: GRPOConfig, device: str) -> float:
     prompts = torch.randint(0, setting.VOCABULARY - 2, (BATCH, setting.PROMPT)).tolist()
     with tempfile.TemporaryDirectory() as folder:  # TRL reads the reference from where the model was read
         setting.model().save_pretrained(folder)
-        lm = GPT2LMHeadModel.from_pretrained(folder).to(device)
+        lm: Any = GPT2LMHeadModel.from_pretrained(folder)
         trainer = trl_trainer(
-            lm,
+            lm.to(device),
             _numbers_tokenizer(),
             Dataset.from_dict({"prompt": [" ".join(map(str, ids)) for ids in prompts]}),
             reward,
