@@ -99,6 +99,8 @@ def _noted(hf: Any, token: int, said: str) -> bytes:
         return bytes([int(piece[3:5], 16)])
     if all(char in BYTE_OF for char in piece):
         return bytes(BYTE_OF[char] for char in piece)
+    if BROKEN in piece:  # the mark itself is a character of the vocabulary
+        return said.encode()
     raise UnusableTokenizer(f"token {token} ({piece!r}) decodes to {said!r}, and its bytes cannot be told")
 
 

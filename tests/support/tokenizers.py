@@ -78,13 +78,15 @@ def bpe_suffix() -> PreTrainedTokenizerFast:
     return fast(backend)
 
 
-def unigram(scheme: str = "always", space: str = "▁", decoder: Any = None) -> PreTrainedTokenizerFast:
-    """Unigram with a mark before words, such as T5's and XLNet's."""
+def unigram(
+    scheme: str = "always", space: str = "▁", decoder: Any = None, more: list[str] | None = None
+) -> PreTrainedTokenizerFast:
+    """Unigram with a mark before words, such as T5's and XLNet's. `more`: texts to learn from."""
     backend = Tokenizer(models.Unigram())
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=space, prepend_scheme=scheme)
     backend.decoder = decoder or decoders.Metaspace(replacement=space, prepend_scheme=scheme)
     trainer = trainers.UnigramTrainer(vocab_size=120, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
-    backend.train_from_iterator(CORPUS, trainer)
+    backend.train_from_iterator([*CORPUS, *(more or [])], trainer)
     return fast(backend)
 
 

@@ -30,6 +30,7 @@ USABLE = {
     "Unigram never": lambda _: kinds.unigram("never"),
     "Unigram with another mark": lambda _: kinds.unigram(space="_"),
     "Unigram, Llama's decoder": lambda _: kinds.unigram(decoder=LLAMA),
+    "Unigram that knows U+FFFD": lambda _: kinds.unigram(more=["a \ufffd b"] * 6, decoder=LLAMA),
     "Unigram, added": lambda _: kinds.with_added(kinds.unigram()),
     "slow BERT": lambda folder: kinds.slow_bert(folder, clean_up_tokenization_spaces=False),
     "slow CTRL": lambda folder: kinds.slow_ctrl(folder),
