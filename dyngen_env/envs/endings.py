@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from dyngen_env.envs.infos import Ends, LazySequence
+from dyngen_env.envs.parts import EnvParts
+from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.state import CONTEXT, LENGTH, LIVE, STEPS, TokenState
+from dyngen_env.types import Dialogue
 
 
 class Endings(NamedTuple):
@@ -45,3 +50,36 @@ def endings(state: TokenState, turns: np.ndarray, late: np.ndarray, budget_cuts:
         truncated = truncated | cut_off
         state = replace(state, finish=torch.where(cut_off & state.live, STEPS, state.finish))
     return Endings(state, terminated, truncated, (terminated | truncated).numpy(force=True))
+
+
+def ended_episodes(
+    parts: EnvParts,
+    state: TokenState,
+    ended: np.ndarray,
+    turns: np.ndarray,
+    completions: Sequence[str],
+    talks: np.ndarray,
+    paid: torch.Tensor,
+) -> Ends:
+    """The episodes that ended in a step: in rows whose turn ended, and in rows that were cut off amid a turn.
+
+    Args:
+        state: of B rows, after the step.
+        ended: (B,) bool, where an episode ended.
+        turns: (R,) rows whose turn ended.
+        completions: (R,) what was written in these turns.
+        talks: (B,) the dialogues, these turns included; None where nobody answers.
+        paid: (B, K) what each term of the reward has paid in the episode.
+    """
+    of_turns = ended[turns].nonzero()[0].tolist()
+    amid_turn = ended.copy()
+    amid_turn[turns] = False
+    cut_off = amid_turn.nonzero()[0].tolist()
+    unfinished = LazySequence(len(cut_off), lambda: completion_texts(parts.tokenizer, state, cut_off, parts.stop))
+    texts = LazySequence(len(of_turns) + len(cut_off), lambda: [*(completions[i] for i in of_turns), *unfinished])
+    dialogues: list[Dialogue | None] = []
+    if parts.user.answers:
+        dialogues += talks[turns[of_turns]].tolist()
+        dialogues += [talk.said(text) for talk, text in zip(talks[cut_off], unfinished, strict=True)]
+    rows = np.concatenate([turns[of_turns], np.array(cut_off, dtype=turns.dtype)])
+    return Ends(rows, ended, state.finish, texts, dialogues, paid, parts.ledger.names, parts.ledger.implied)

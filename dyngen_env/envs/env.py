@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,80 +11,37 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 from dyngen_env.envs.infos import info_of_row
+from dyngen_env.envs.keywords import documented
+from dyngen_env.envs.options import EnvOptions, options_from
 from dyngen_env.envs.rendering import READING_FPS, RENDER_MODES
-from dyngen_env.envs.strict_keywords import strict_keywords
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
-from dyngen_env.rewards import Reward
-from dyngen_env.tasks import Task
-from dyngen_env.text.tokenizer import Tokenizer
-from dyngen_env.users import User
 
 
+@documented(EnvOptions)
 class TextGenEnv(gym.Env):
     """Text generation as an MDP: the observation is the tokens so far, an action is the next token.
 
-    The arguments are those of `TextGenVectorEnv`, without `num_envs` and `autoreset_mode`.
+    Args:
+        {keywords}
 
     Attributes:
         batch: the `TextGenVectorEnv` of one row that does the work.
+
+    Raises:
+        ValueError: any keyword that cannot work, at construction; the message says which, and what to do.
+        TypeError: an unknown keyword.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": READING_FPS}
 
-    @strict_keywords
-    def __init__(
-        self,
-        *,
-        model: str | None = None,
-        tokenizer: str | Tokenizer | None = None,
-        prompts: str | Sequence[str] | Task | None = None,
-        reward: str | Reward | Callable[..., float] = "fluency",
-        user: str | User | None = None,
-        rating_tokens: bool = False,
-        max_new_tokens: int = 32,
-        max_turns: int = 1,
-        max_context_tokens: int = 128,
-        context_overflow: str = "end",
-        prompt_overflow: str = "error",
-        stop: str | Sequence[str] = (),
-        banned: str | Sequence[str] = (),
-        split: str | None = None,
-        observation: str = "tokens",
-        output: str = "numpy",
-        device: str = "cpu",
-        render_mode: str | None = None,
-        length_limit: str = "terminate",
-        max_episode_steps: int | None = None,
-    ):
-        self.batch = TextGenVectorEnv(
-            1,
-            model=model,
-            tokenizer=tokenizer,
-            prompts=prompts,
-            reward=reward,
-            user=user,
-            rating_tokens=rating_tokens,
-            max_new_tokens=max_new_tokens,
-            max_turns=max_turns,
-            max_context_tokens=max_context_tokens,
-            context_overflow=context_overflow,
-            prompt_overflow=prompt_overflow,
-            stop=stop,
-            banned=banned,
-            split=split,
-            observation=observation,
-            output=output,
-            device=device,
-            render_mode=render_mode,
-            length_limit=length_limit,
-            max_episode_steps=max_episode_steps,
-            autoreset_mode=AutoresetMode.DISABLED,
-        )
+    def __init__(self, **keywords: Any):
+        options = options_from(EnvOptions, type(self), keywords)
+        self.batch = TextGenVectorEnv(1, autoreset_mode=AutoresetMode.DISABLED, **vars(options))
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
         self.tokenizer = self.batch.tokenizer
-        self.render_mode = render_mode
+        self.render_mode = options.render_mode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode. Options: `prompt` (str) or `example` (int) choose what is played."""

@@ -19,8 +19,8 @@ from dyngen_env.types import Example
 class PromptLimit:
     """Turns prompts into at most `room` ids each."""
 
-    def __init__(self, encode: Callable[[str], list[int]], room: int, overflow: str):
-        self.encode, self.room, self.overflow = encode, room, overflow
+    def __init__(self, encode: Callable[[str], list[int]], room: int, truncate: bool):
+        self.encode, self.room, self.truncate = encode, room, truncate
 
     def __call__(self, prompts: Sequence[str]) -> Sequence[list[int]]:
         """The ids of each prompt.
@@ -30,7 +30,7 @@ class PromptLimit:
         """
         ids = _encoded(self.encode, tuple(prompts))
         long = [(len(i), p) for p, i in zip(prompts, ids, strict=True) if len(i) > self.room]
-        if long and self.overflow == "truncate_left":
+        if long and self.truncate:
             return [i[-self.room :] for i in ids]
         if long:
             shown = "\n".join(f"  {n} tokens: {p[:80]!r}" for n, p in long[:5])

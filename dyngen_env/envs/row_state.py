@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -82,6 +82,27 @@ class RowState:
     def take(self, rows: Sequence[int]) -> RowState:
         """A new batch of copies of rows (R,), any of them several times: random states and personas are copied, too."""
         return RowState(*(_taken(getattr(self, field.name), list(rows)) for field in fields(self)))
+
+
+def rows_to_reset(options: Mapping[str, Any], rows: int) -> np.ndarray:
+    """(R,) int64: which of `rows` rows the reset options mean: those of `reset_mask`, or all.
+
+    Raises:
+        ValueError: an unknown option, or a mask that is not bool of shape (rows,) with a True in it.
+    """
+    unknown = set(options) - {"prompt", "example", "reset_mask"}
+    if unknown:
+        raise ValueError(f"unknown reset option {unknown.pop()!r}: expected prompt, example or reset_mask")
+    mask = options.get("reset_mask")
+    if mask is None:
+        return np.arange(rows)
+    mask = mask.numpy(force=True) if isinstance(mask, torch.Tensor) else np.asarray(mask)
+    if mask.shape != (rows,) or mask.dtype != bool or not mask.any():
+        raise ValueError(
+            f"reset_mask must be bool of shape ({rows},) with at least one True, got {mask.dtype} of shape "
+            f"{mask.shape} with {int(np.count_nonzero(mask))} set"
+        )
+    return np.flatnonzero(mask)
 
 
 def objects(values: Sequence[Any]) -> np.ndarray:

@@ -30,6 +30,8 @@ class Bench(Command):
         "workers", "device", "json", "quiet",
     )  # fmt: skip
 
+    not_offered = ("reward",)  # the designs are the rewards
+
     what: Positional[Literal["rewards"]]
     """What is compared."""
     bench: RewardBench = field(default_factory=RewardBench)

@@ -6,17 +6,17 @@ A command is a dataclass. Its fields are options, and the fields of dataclasses 
 
 from __future__ import annotations
 
-import ast
 import difflib
 import inspect
-import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
-from itertools import pairwise
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.conf import DisallowNone, FlagConversionOff, FlagCreatePairsOff, OmitArgPrefixes, Suppress, arg
+
+from dyngen_env.envs.keywords import field_docs
+from dyngen_env.envs.options import EnvDefault
 
 HELP_ALL, TRACEBACK = "--help-all", "--traceback"
 
@@ -51,7 +51,7 @@ class Command:
     """A command of `dyngen`: a dataclass of its options. The docstrings of class and fields are its help."""
 
     common: ClassVar[Collection[str] | None] = None
-    """Fields that `--help` shows; None is all."""
+    """Fields that `--help` shows, in this order; None is all."""
     not_offered: ClassVar[Collection[str]] = ()
     """Fields of settings that are no options here."""
 
@@ -105,6 +105,8 @@ def parse(kind: type[Kind], arguments: Sequence[str], program: str) -> Kind:
     hidden, common = kind.not_offered, kind.common  # type: ignore[attr-defined]
     last = [each.name for each in fields(Command)]
     offered = [option for option in options_of(kind) if option.name not in hidden]
+    order = list(common or ())
+    offered.sort(key=lambda option: order.index(option.name) if option.name in order else len(order))
     offered.sort(key=lambda option: option.path[0] in last)
     groups: dict[str, list[Option]] = {"common": []}
     for option in offered:
@@ -150,7 +152,10 @@ def options_of(kind: type, defaults: Any = None, path: tuple[str, ...] = ()) -> 
         if is_dataclass(default):
             yield from options_of(type(default), default, (*path, each.name))
         else:
-            yield Option((*path, each.name), hints[each.name], default, helps.get(each.name, ""))
+            said = helps.get(each.name, "")
+            if any(isinstance(note, EnvDefault) for note in getattr(hints[each.name], "__metadata__", ())):
+                said += " By default the env's own."
+            yield Option((*path, each.name), hints[each.name], default, said)
 
 
 def build(kind: type[Kind], values: dict[tuple[str, ...], Any], defaults: Any = None) -> Kind:
@@ -164,22 +169,6 @@ def build(kind: type[Kind], values: dict[tuple[str, ...], Any], defaults: Any = 
         else:
             arguments[each.name] = values.get((each.name,), default)
     return kind(**arguments)
-
-
-def field_docs(kind: type) -> dict[str, str]:
-    """The string below each field of a dataclass, those of the classes that it inherits from included."""
-    docs: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if not is_dataclass(base):
-            continue
-        try:
-            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body  # type: ignore[attr-defined]
-        except (OSError, TypeError):  # made by make_dataclass
-            continue
-        for statement, after in pairwise(body):
-            if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
-                docs[statement.target.id] = " ".join(after.value.value.split())  # type: ignore[union-attr, attr-defined]
-    return docs
 
 
 def _default(each: Field, defaults: Any) -> Any:

@@ -139,7 +139,7 @@ def _check(env: TextGenVectorEnv, episodes: int, examples: list[Example] | None)
             'collect needs an env with output="torch" and autoreset_mode="same_step", got '
             f"output={env.output!r}, autoreset_mode={env.autoreset_mode.value!r}"
         )
-    if env.context_overflow == "drop_oldest":
+    if env.options.context_overflow == "drop_oldest":
         raise ValueError(
             'collect keeps whole episodes as token rows, and context_overflow="drop_oldest" takes tokens out of them: '
             'train with context_overflow="end" and a larger max_context_tokens'

@@ -9,6 +9,7 @@ from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.reward_bench.designs import DEFAULTS, Design, read_designs
 from dyngen_agents.reward_bench.plan import Plan
 from dyngen_agents.runs.config import TrainConfig, with_absolute_paths
+from dyngen_env.envs.options import TaskOptions
 
 SEEDS, UPDATES = 3, 20  # about a minute a run, 15 minutes together, on two cores
 QUICK_SEEDS, QUICK_UPDATES, QUICK_DESIGNS = 1, 10, 4
@@ -19,9 +20,12 @@ def _agent() -> PPOConfig:
     return PPOConfig(learning_rate=8e-4, kl_coef=0.1)
 
 
-@dataclass(frozen=True)
-class RewardBench:
-    """What is compared, and how long each run may learn."""
+@dataclass(frozen=True, kw_only=True)
+class RewardBench(TaskOptions):
+    """What is compared, in which environment, and how long each run may learn.
+
+    What is asked of the agent are the environment's own keywords (`TaskOptions`), but for the reward.
+    """
 
     designs: str = DEFAULTS
     """A .toml or .json file of names and rewards, like  kind = "sentiment - repetition" , or "defaults" for five."""
@@ -37,12 +41,6 @@ class RewardBench:
     """The folder. By default runs/<time>-rewards. With the same settings an unfinished bench there is gone on with."""
     env: str = TrainConfig.env
     """The registered environment; its own reward is not used."""
-    model: str | None = None
-    """What to train: "reviews-lm", "smollm2", a hub id, a folder, a .gguf file. By default the env's own."""
-    prompts: str | None = None
-    """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. By default the env's own."""
-    max_new_tokens: int | None = None
-    """The length of a completion, at most. By default the env's own."""
     episodes: int = 128
     """Episodes of an update, all played at a time."""
     eval_episodes: int = 256
@@ -55,6 +53,9 @@ class RewardBench:
     """The agent, the same for all designs."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reward is not None:
+            raise ValueError(f"reward={self.reward!r}: a bench compares rewards, so give them as designs")
         for name, least in (("seeds", 1), ("updates", 1), ("workers", 1), ("eval_episodes", 2)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -70,10 +71,8 @@ class RewardBench:
         if self.quick and self.designs == DEFAULTS:
             designs = designs[:QUICK_DESIGNS]
         training = TrainConfig(
+            **self.given(),
             env=self.env,
-            model=self.model,
-            prompts=self.prompts,
-            max_new_tokens=self.max_new_tokens,
             num_envs=self.episodes,
             episodes=self.episodes,
             updates=self.updates or (QUICK_UPDATES if self.quick else UPDATES),

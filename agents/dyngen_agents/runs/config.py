@@ -9,43 +9,22 @@ from typing import Any, Literal, TypeVar
 from dyngen_agents.algorithms.settings import COUNT, NOT_NEGATIVE, POSITIVE, Range, check_setting
 from dyngen_agents.runs.folder import lasting_model_name
 from dyngen_agents.runs.imported import is_imported, with_absolute_path
+from dyngen_env.envs.options import TaskOptions
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.sources import NAMES
 
 Config = TypeVar("Config")
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """What is learned, in which environment, for how long."""
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(TaskOptions):
+    """What is learned, in which environment, for how long.
+
+    What is asked of the agent, and what is paid for it, are the environment's own keywords (`TaskOptions`).
+    """
 
     env: str = "dyngen/Sentiment-v0"
     """The registered environment: the one that needs no argument and no download."""
-    model: str | None = None
-    """What to train: "reviews-lm", "dialogue-lm", "smollm2", a hub id, a folder, a run, a .gguf file. By default the
-    env's own."""
-    reward: str | None = None
-    """An expression, such as "sentiment + 0.1*fluency", or one's own: "mine.py:fn". By default the env's own."""
-    prompts: str | None = None
-    """A .txt or .jsonl file of prompts; a tenth is held out for evaluation. By default the env's own."""
-    user: str | None = None
-    """Who answers: "silent", "simulated", "lm('smollm2')", or one's own: "mine.py:Terse". By default the env's own."""
-    rating_tokens: bool | None = None
-    """Whether the agent reads the user's rating, as a control token before their words. By default the env's own."""
-    max_turns: int | None = None
-    """Turns of a dialogue, at most. By default the env's own."""
-    stop: tuple[str, ...] | None = None
-    """Strings that end a completion. By default the env's own."""
-    banned: tuple[str, ...] | None = None
-    """Words that cannot be written, or one .txt file with one a line. By default the env's own."""
-    max_new_tokens: int | None = None
-    """The length of a completion, at most. By default the env's own."""
-    max_context_tokens: int | None = None
-    """The length of prompt and completion together, at most. By default the env's own."""
-    context_overflow: Literal["end", "drop_oldest"] | None = None
-    """A dialogue that fills the context ends, or forgets its oldest turns. By default the env's own."""
-    prompt_overflow: Literal["error", "truncate_left"] | None = None
-    """What becomes of prompts that leave no room for a completion. By default the env's own."""
     num_envs: int = 128
     """Rows that are played at a time, at most one an episode. Many rows cost little more than one."""
     episodes: int = 128
@@ -80,6 +59,7 @@ class TrainConfig:
     """Continue this run, a folder or "latest". Its settings hold, but for limits of time, device, threads, tracker."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, hint, allowed in _NUMBERS:
             check_setting(name, getattr(self, name), hint, allowed)
         if self.sampling.top_k or self.sampling.top_p < 1:
@@ -134,8 +114,8 @@ def train_config_from(values: dict[str, Any]) -> TrainConfig:
         ValueError: other fields than this version's.
     """
     sampling = config_from(SamplingConfig, values.get("sampling", {}))
-    lists = {name: tuple(values[name]) for name in ("stop", "banned") if values.get(name) is not None}
-    return config_from(TrainConfig, values | {"sampling": sampling} | lists)
+    tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return config_from(TrainConfig, values | {"sampling": sampling} | tuples)
 
 
 def config_from(kind: type[Config], values: dict[str, Any]) -> Config:

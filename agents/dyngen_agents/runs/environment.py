@@ -22,11 +22,6 @@ from dyngen_env.users import User, make_user
 
 log = logging.getLogger(__name__)
 
-OPTIONS = (
-    "model", "reward", "prompts", "user", "rating_tokens", "max_turns", "stop", "banned", "max_new_tokens",
-    "max_context_tokens", "context_overflow", "prompt_overflow",
-)  # fmt: skip
-
 
 def make_env(
     config: TrainConfig, num_envs: int, split: str, reward: CustomReward = None, user: User | None = None
@@ -40,7 +35,7 @@ def make_env(
         ValueError: the env is none of ours, has no language model, or cannot be built; the message says why.
         gymnasium.error.Error: an unknown id.
     """
-    options: dict[str, Any] = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
+    options = config.given()
     options |= {name: _own(name, options[name]) for name in ("reward", "user") if is_imported(options.get(name))}
     options |= {name: given for name, given in (("reward", reward), ("user", user)) if given is not None}
     try:
