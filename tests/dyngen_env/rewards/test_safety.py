@@ -50,5 +50,5 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
 
     profanity._matcher.cache_clear()
     monkeypatch.setattr(builtins, "__import__", fake)
-    with pytest.raises(ImportError, match=r"pip install 'dyngen\[safety\]'"):
+    with pytest.raises(ImportError, match="pip install pyobscenity"):
         single(reward="safety")
