@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
     from dyngen_agents.algorithms.ppo import PPO, PPOConfig
     from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
+    from dyngen_agents.data.episodes import Episode, read_episodes, write_episodes
     from dyngen_agents.data.rollout import collect
     from dyngen_agents.data.trajectories import Trajectories
     from dyngen_agents.distributed.interrupt import StopRequest
     from dyngen_agents.distributed.processes import from_launcher
     from dyngen_agents.evaluation.evaluate import evaluate
+    from dyngen_agents.evaluation.rescore import Rescored, rescore
     from dyngen_agents.inspection.inspect_run import inspect_run
     from dyngen_agents.inspection.page import write_page
     from dyngen_agents.policy.actor import Actor
@@ -42,6 +44,7 @@ _DEFINED_IN = {
     "Algorithm": "algorithms.algorithm",
     "AlgorithmConfig": "algorithms.algorithm",
     "CausalLMPolicy": "policy.causal_lm",
+    "Episode": "data.episodes",
     "Evaluation": "policy.causal_lm",
     "GRPO": "algorithms.grpo",
     "GRPOConfig": "algorithms.grpo",
@@ -52,6 +55,7 @@ _DEFINED_IN = {
     "REINFORCE": "algorithms.reinforce",
     "REINFORCEConfig": "algorithms.reinforce",
     "Reference": "policy.reference",
+    "Rescored": "evaluation.rescore",
     "RewardBench": "reward_bench",
     "StopRequest": "distributed.interrupt",
     "TrainConfig": "runs.config",
@@ -63,8 +67,11 @@ _DEFINED_IN = {
     "from_launcher": "distributed.processes",
     "inspect_run": "inspection.inspect_run",
     "open_run": "runs.opened_run",
+    "read_episodes": "data.episodes",
     "read_metrics": "training.metrics_log",
+    "rescore": "evaluation.rescore",
     "train": "training.train",
+    "write_episodes": "data.episodes",
     "write_page": "inspection.page",
 }
 
@@ -77,6 +84,7 @@ __all__ = [
     "Algorithm",
     "AlgorithmConfig",
     "CausalLMPolicy",
+    "Episode",
     "Evaluation",
     "GRPOConfig",
     "NoProgress",
@@ -84,6 +92,7 @@ __all__ = [
     "PPOConfig",
     "REINFORCEConfig",
     "Reference",
+    "Rescored",
     "RewardBench",
     "StopRequest",
     "TrainConfig",
@@ -96,8 +105,11 @@ __all__ = [
     "from_launcher",
     "inspect_run",
     "open_run",
+    "read_episodes",
     "read_metrics",
+    "rescore",
     "train",
+    "write_episodes",
     "write_page",
 ]
 

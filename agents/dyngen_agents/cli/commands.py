@@ -18,6 +18,10 @@ COMMANDS = {
         "Why did it write that? A page on which tokens tell their numbers.",
     ),
     "generate": ("dyngen_agents.cli.generate:Generate", "Let a run's model complete prompts."),
+    "rescore": (
+        "dyngen_agents.cli.rescore:Rescore",
+        "What recorded episodes would have earned under other rewards.",
+    ),
     "bench": ("dyngen_agents.cli.bench:Bench", "Compare reward designs: train the same agent under each."),
 }
 

@@ -6,7 +6,12 @@ from typing import Any
 
 from rich.console import RenderableType
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from dyngen_agents.reward_bench.audit import Audit, DesignAudit
+from dyngen_agents.reward_bench.scores import MEASURES
 
 LABELS = {
     "reward_mean": "reward",
@@ -34,6 +39,55 @@ def evaluation_table(evaluation: dict[str, dict[str, Any]]) -> RenderableType:
                 terms = (figures["reward_terms"][name] for figures in evaluation.values())
                 table.add_row(f"  {name}", *(f"{value:.3f}" for value in terms))
     return table
+
+
+def rescored_table(rewards: dict[str, dict[str, dict[str, Any]]]) -> RenderableType:
+    """What `dyngen rescore` found: a row a reward and a row each of its terms, a column a policy."""
+    policies = list(next(iter(rewards.values())))
+    table = Table("mean return", *policies, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, by_policy in rewards.items():
+        table.add_row(Text(name), *(_mean(by_policy[policy]) for policy in policies))
+        terms = {term: None for figures in by_policy.values() for term in figures["terms"]}
+        for term in terms if len(terms) > 1 else ():
+            values = (by_policy[policy]["terms"].get(term, 0.0) for policy in policies)
+            table.add_row(Text(f"  {term}"), *(f"{value:.3f}" for value in values))
+    return table
+
+
+def audit_table(audit: Audit, title: str) -> RenderableType:
+    """An audit: how rewards agree with each other and with held-out measures, a row a reward."""
+    names = list(audit.designs)
+    measures = [m for m in MEASURES if any(m.key in design.correlation for design in audit.designs.values())]
+    table = Table(
+        "",
+        *(escape(name) for name in names if len(names) > 1),
+        *(m.label for m in measures),
+        header_style="bold",
+        title=title,
+        caption="rank correlations; in brackets: how much higher in the best tenth, in deviations, bold beyond 95%",
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, design in audit.designs.items():
+        others = [f"{design.agreement[other]:.2f}" if other != name else "" for other in names if len(names) > 1]
+        table.add_row(Text(name), *others, *(_held_out(design, m.key) for m in measures))
+    return table
+
+
+def _held_out(design: DesignAudit, key: str) -> Text:
+    if key not in design.correlation:
+        return Text()
+    text = Text(f"{design.correlation[key]:.2f}")
+    if (change := design.best.get(key)) is not None:
+        text.append(f" ({change.mean:+.1f})", style="bold" if change.above_zero or change.below_zero else "")
+    return text
+
+
+def _mean(figures: dict[str, Any]) -> str:
+    half = figures["ci95"]
+    return f"{figures['mean']:.3f}" + ("" if half is None else f" ± {half:.3f}")
 
 
 def samples_table(markdown: str) -> RenderableType:

@@ -78,7 +78,7 @@ def recorded(batch: Trajectories, examples: Sequence[Example], model: str, polic
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
     """Write the file anew. Raises OSError if that fails."""
-    lines = [json.dumps(_as_record(episode), ensure_ascii=False) + "\n" for episode in episodes]
+    lines = [json.dumps(as_record(episode), ensure_ascii=False) + "\n" for episode in episodes]
     path.write_text("".join(lines), encoding="utf-8")
 
 
@@ -106,7 +106,8 @@ def read_episodes(path: Path) -> list[Episode]:
     return episodes
 
 
-def _as_record(episode: Episode) -> dict[str, Any]:
+def as_record(episode: Episode) -> dict[str, Any]:
+    """An episode as a line of the file has it."""
     example = episode.example
     record: dict[str, Any] = {"prompt": example.prompt}
     record |= {} if example.reference is None else {"reference": example.reference}

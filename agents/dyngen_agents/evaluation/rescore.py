@@ -10,9 +10,9 @@ import torch
 
 from dyngen_agents.data.episodes import Episode
 from dyngen_agents.evaluation.recorded_transitions import encoded, episode_rows, finish_of, transitions
+from dyngen_env.envs.reward_ledger import RewardLedger
 from dyngen_env.lm.loading.models import context_window, load_config, load_tokenizer
 from dyngen_env.rewards import Reward, RewardContext, make_reward
-from dyngen_env.rewards.base import payment, term_names, with_price_of_illegal
 from dyngen_env.text.huggingface import adapted
 from dyngen_env.text.tokenizer import ByteTokenizer, Tokenizer
 
@@ -36,7 +36,7 @@ def rescore(
     reward: str | Reward | Callable[..., float],
     *,
     model: str | None = None,
-    device: str | torch.device = "cpu",
+    device: str = "cpu",
 ) -> Rescored:
     """The returns of recorded episodes under a reward: what an env with that reward would have paid for them.
 
@@ -58,26 +58,23 @@ def rescore(
         TypeError: something that is no reward.
     """
     tokenizer: Tokenizer = ByteTokenizer() if model is None else adapted(load_tokenizer(model))
-    place = torch.device(device)
-    bound, implied = with_price_of_illegal(make_reward(reward).bind(RewardContext(model, tokenizer, place)).by_turns())
-    terms = bound.terms()
+    context = RewardContext(model, tokenizer, torch.device(device))
+    ledger = RewardLedger(make_reward(reward).by_turns(), context)
     known = [encoded(episode, tokenizer, model or tokenizer.name) for episode in episodes]
     if model is not None:
         _check_window([len(tokens.ids) for tokens in known], model)
-    paid = np.zeros((len(episodes), len(terms)))
+    parts = []
     for start in range(0, len(episodes), ROWS):
-        some = episodes[start : start + ROWS]
-        rows = episode_rows(known[start : start + ROWS], place)
-        finish = torch.tensor([finish_of(episode) for episode in some], device=place)
-        for transition in transitions(some, rows, finish, bound.per_token):
-            for k, (scale, part) in enumerate(terms):
-                if transition.rows or part.per_token:
-                    amount = torch.where(transition.live, scale * payment(part, transition), 0.0)
-                    paid[start : start + ROWS, k] += amount.numpy(force=True)
-    found = dict(zip(term_names(terms), paid.T, strict=True))
-    if implied is not None and not found[implied].any():
-        del found[implied]
-    return Rescored(found)
+        some, rows = episodes[start : start + ROWS], episode_rows(known[start : start + ROWS], context.device)
+        finish = torch.tensor([finish_of(episode) for episode in some], device=context.device)
+        paid = owed = ledger.zeros(len(some))
+        for transition in transitions(some, rows, finish, ledger.reward.per_token):
+            _, paid, owed = ledger.pay(paid, owed, transition)
+        parts.append(paid.numpy(force=True))
+    terms = dict(zip(ledger.names, np.concatenate(parts).T, strict=True))
+    if ledger.implied is not None and not terms[ledger.implied].any():
+        del terms[ledger.implied]
+    return Rescored(terms)
 
 
 def _check_window(lengths: Sequence[int], model: str) -> None:

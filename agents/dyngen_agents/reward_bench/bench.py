@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dyngen_agents.data.episodes import write_episodes
 from dyngen_agents.distributed.interrupt import StopRequest
+from dyngen_agents.reward_bench.audit import LEAST, Audit, audit
 from dyngen_agents.reward_bench.config import RewardBench
 from dyngen_agents.reward_bench.jobs import Job, do, finished_updates, seconds_per_update
 from dyngen_agents.reward_bench.matrix import build_matrix, constant_design
@@ -20,6 +23,8 @@ from dyngen_agents.runs.folder import new_run_folder
 from dyngen_agents.training.progress import time_left
 from dyngen_env.arguments import usable_device
 
+UNTRAINED_EPISODES = "untrained.jsonl"
+
 log = logging.getLogger(__name__)
 
 
@@ -30,8 +35,12 @@ def bench_rewards(bench: RewardBench, stop: StopRequest | None = None) -> Path:
     deviation 1 under the untrained model, so that the KL penalty weighs the same. Then the policies of a seed and the
     untrained model play the same held-out prompts with the same uniforms.
 
-    The folder holds report.md, matrix.png, curves.png, results.json, and the runs as <design>/seed-<s>. If the bench is
-    stopped early it has no report yet; once more with the same settings and `out`, and it goes on.
+    Before anything is trained the designs are audited on what the untrained model has played (`reward_bench.audit`):
+    the log warns of those that look as if they could be hacked.
+
+    The folder holds report.md, matrix.png, curves.png, results.json, the runs as <design>/seed-<s>, and for
+    `dyngen rescore` untrained.jsonl, the untrained model's episodes. If the bench is stopped early it has no report
+    yet; once more with the same settings and `out`, and it goes on.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: settings that cannot work; nothing was trained.
@@ -56,11 +65,11 @@ def bench_rewards(bench: RewardBench, stop: StopRequest | None = None) -> Path:
             if stop.signal is not None:
                 return out
         write_plan(plan, out)
-        scores = _all_scores(plan, out, workers, progress)
+        scores, audited = _all_scores(plan, out, workers, progress)
     if stop.signal is None:
         matrix = build_matrix(plan.designs, scores)
         seconds = time.monotonic() - began if saved is None else None
-        write_outcome(Outcome(plan, out, scores, matrix, workers.count, seconds))
+        write_outcome(Outcome(plan, out, scores, matrix, audited, workers.count, seconds))
     return out
 
 
@@ -90,8 +99,12 @@ def _updates_in(seconds: float, plan: Plan, out: Path, workers: Workers) -> int:
     return updates
 
 
-def _all_scores(plan: Plan, out: Path, workers: Workers, progress: BenchProgress) -> dict[str | None, list[Scores]]:
-    """By design, None for untrained: the scores of each seed, in order. Incomplete if the workers were stopped."""
+def _all_scores(
+    plan: Plan, out: Path, workers: Workers, progress: BenchProgress
+) -> tuple[dict[str | None, list[Scores]], Audit | None]:
+    """By design, None for untrained: the scores of each seed, in order; and the audit of the designs, if there are
+    episodes enough for one. Incomplete if the workers were stopped.
+    """
     updates = plan.training.updates
     jobs = [Job(plan, out, design, seed) for seed in range(plan.seeds) for design in plan.designs]
     done = sum(finished_updates(job) for job in jobs)
@@ -109,6 +122,7 @@ def _all_scores(plan: Plan, out: Path, workers: Workers, progress: BenchProgress
                 f"design {constant.name!r} = {constant.expression!r} pays the untrained model the same for each of "
                 f"{plan.eval_episodes} completions, so there is nothing to learn from: change it or leave it out"
             )
+    audited = _audited(plan, out, [found[None, seed] for seed in range(plan.seeds) if (None, seed) in found])
     for job, scores in workers.run(do, jobs):
         if scores is not None and job.design is not None:
             found[job.design.name, job.seed] = scores
@@ -119,4 +133,20 @@ def _all_scores(plan: Plan, out: Path, workers: Workers, progress: BenchProgress
                 time_left(progress.seconds_left()),
             )  # fmt: skip
     names = [None, *(design.name for design in plan.designs)]
-    return {name: [found[name, seed] for seed in range(plan.seeds) if (name, seed) in found] for name in names}
+    return {name: [found[name, seed] for seed in range(plan.seeds) if (name, seed) in found] for name in names}, audited
+
+
+def _audited(plan: Plan, out: Path, untrained: Sequence[Scores]) -> Audit | None:
+    """The audit of the designs on what the untrained policy has played, which is kept in the folder.
+
+    None, if that is too little.
+    """
+    episodes = [episode for scores in untrained for episode in scores.episodes]
+    if len(episodes) < LEAST:
+        return None
+    write_episodes(out / UNTRAINED_EPISODES, episodes)
+    tokens = episodes[0].tokens
+    audited = audit(plan.designs, episodes, tokens.model if tokens else None, plan.training.device or "cpu")
+    for warning in audited.warnings():
+        log.warning("may be hacked: %s", warning)
+    return audited

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dyngen_agents.runs.imported import imported, is_imported
 from dyngen_env.rewards import Reward, make_reward
 from dyngen_env.rewards.base import Product
+from dyngen_env.rewards.transforms.wrapped import Wrapped
 
 DEFAULTS = "defaults"
 _EMBEDDED = Path(__file__).with_name("designs.toml")
@@ -21,7 +23,7 @@ _TAKEN = ("untrained",)
 
 @dataclass(frozen=True)
 class Design:
-    """A reward to train under. `expression` is as for `make_reward`."""
+    """A reward to train under. `expression` is as for `make_reward`, or names one's own reward: "mine.py:fn"."""
 
     name: str
     expression: str
@@ -29,7 +31,8 @@ class Design:
     def reward(self) -> Reward:
         """The reward, not yet bound to an env. Raises ValueError if the expression cannot be read."""
         try:
-            return make_reward(self.expression)
+            own = imported(self.expression) if is_imported(self.expression) else self.expression
+            return make_reward(own)
         except (ValueError, TypeError, ImportError) as error:
             raise ValueError(f"design {self.name!r} = {self.expression!r}: {error}") from error
 
@@ -78,10 +81,13 @@ def designs_from(table: Any, source: str) -> tuple[Design, ...]:
 
 
 def parts(reward: Reward) -> frozenset[type[Reward]]:
-    """The kinds of reward that an expression is made of."""
+    """The kinds of reward that an expression is made of, those inside `clip`, `shaped` and the like included."""
     found: set[type[Reward]] = set()
     for _, part in reward.terms():
-        found |= parts(part.left) | parts(part.right) if isinstance(part, Product) else {type(part)}
+        if isinstance(part, Product):
+            found |= parts(part.left) | parts(part.right)
+        else:
+            found |= {type(part)} | (parts(part.inner) if isinstance(part, Wrapped) else set())
     return frozenset(found)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dyngen_agents.reward_bench.audit import Audit
 from dyngen_agents.reward_bench.matrix import UNTRAINED, Cell, Matrix
 from dyngen_agents.reward_bench.plan import Plan, plan_as_json, run_folder
 from dyngen_agents.reward_bench.report import CURVES, PICTURE, report
@@ -25,6 +26,7 @@ class Outcome:
     out: Path
     scores: dict[str | None, list[Scores]]
     matrix: Matrix
+    audit: Audit | None  # of the designs on the untrained policy's episodes, None if these were too few
     workers: int
     seconds: float | None  # that it took, None if it was interrupted
 
@@ -52,6 +54,7 @@ def write_outcome(outcome: Outcome) -> None:
         "held_out": {design.name: [measure.key for measure in held_out(design)] for design in plan.designs},
         "hacking": {name: {"flag": v.flag, **v._asdict()} for name, v in matrix.verdicts.items()},
         "by_seed": {name or UNTRAINED: [_by_seed(s) for s in scores] for name, scores in outcome.scores.items()},
+        "audit": outcome.audit and outcome.audit.as_json(),
         "samples": {name or UNTRAINED: scores[0].samples for name, scores in outcome.scores.items()},
         "workers": outcome.workers,
         "seconds": outcome.seconds and round(outcome.seconds, 1),
@@ -61,7 +64,7 @@ def write_outcome(outcome: Outcome) -> None:
     (out / RESULTS).write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     draw_matrix(out / PICTURE, plan.designs, matrix)
     draw_curves(out / CURVES, plan.designs, curves)
-    (out / REPORT).write_text(report(plan, matrix, results), encoding="utf-8")
+    (out / REPORT).write_text(report(plan, matrix, outcome.audit, results), encoding="utf-8")
 
 
 def _cell(cell: Cell) -> dict[str, float | None]:

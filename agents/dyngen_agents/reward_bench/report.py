@@ -9,6 +9,7 @@ from typing import Any
 from dyngen_agents.algorithms.algorithm import AlgorithmConfig
 from dyngen_agents.algorithms.registry import algorithm_name
 from dyngen_agents.evaluation.samples import table_cell
+from dyngen_agents.reward_bench.audit import Audit, DesignAudit
 from dyngen_agents.reward_bench.matrix import UNTRAINED, Cell, Matrix, Row
 from dyngen_agents.reward_bench.plan import Plan
 from dyngen_agents.reward_bench.scores import MEASURES, Measure, held_out
@@ -17,7 +18,7 @@ PICTURE, CURVES = "matrix.png", "curves.png"
 DIRECTIONS = ("up", "down", "no change")
 
 
-def report(plan: Plan, matrix: Matrix, results: dict[str, Any]) -> str:
+def report(plan: Plan, matrix: Matrix, audit: Audit | None, results: dict[str, Any]) -> str:
     """The text of report.md. results: what results.json holds."""
     return "\n\n".join(
         (
@@ -34,6 +35,7 @@ def report(plan: Plan, matrix: Matrix, results: dict[str, Any]) -> str:
             "95% intervals; partly, if another one rose, too. Of human rating, VADER, fluency and distinct-2 those are "
             "held out that are no part of its reward. In brackets: the change, in standard deviations of the untrained "
             "model's episodes.",
+            *([] if audit is None else ["## What the audit said before", *_audit(plan, audit)]),
             "## Learning curves",
             f"![learning curves]({CURVES})",
             "## Samples",
@@ -114,6 +116,33 @@ def _hacking(plan: Plan, matrix: Matrix) -> str:
             ]
         )
     return table(["trained on", "own reward", *(f"held out: {d}" for d in DIRECTIONS), "verdict"], rows)
+
+
+def _audit(plan: Plan, audit: Audit) -> Iterable[str]:
+    """What the untrained model's episodes said about the designs, before any was trained on."""
+    names = [design.name for design in plan.designs]
+    yield (
+        f"{_count(audit.episodes, 'episode')} of the untrained model, paid by each design. Rank correlation "
+        "(Spearman's ρ) of designs with each other and, right of them, with held-out measures; in brackets how much "
+        "higher a measure is in the tenth that the design pays best than elsewhere, in standard deviations, bold "
+        "beyond its 95% interval. Training leads towards that tenth."
+    )
+
+    def cells(name: str) -> Iterable[str]:
+        own = audit.designs[name]
+        yield from (shown(own.agreement[other], 2) if other != name else "" for other in names)
+        yield from (_agreement(own, m.key) if m.key in own.best else "" for m in measures)
+
+    measures = [m for m in MEASURES if any(m.key in own.best for own in audit.designs.values())]
+    yield table(["design", *names, *(m.label for m in measures)], ([f"**{n}**", *cells(n)] for n in names))
+    yield "\n".join(f"- {warning}" for warning in audit.warnings()) or "No design looks as if it could be hacked."
+
+
+def _agreement(own: DesignAudit, key: str) -> str:
+    change = own.best[key]
+    effect = f"({change.mean:+.1f})"
+    bold = change.above_zero or change.below_zero
+    return f"{shown(own.correlation[key], 2)} " + (f"**{effect}**" if bold else effect)
 
 
 def _those(row: Row, measures: Sequence[Measure]) -> str:

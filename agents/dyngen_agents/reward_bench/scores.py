@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dyngen_agents.data.episodes import Episode, recorded
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.evaluation.evaluate import kl_of_episodes
 from dyngen_agents.policy.actor import Actor
@@ -81,6 +82,7 @@ class Scores:
     rewards: dict[str, Score]  # by design: mean return of an episode
     measures: dict[str, Score]  # by `Measure.key`
     samples: tuple[tuple[str, str], ...]  # prompts and completions
+    episodes: tuple[Episode, ...] = ()  # what was played, of the untrained policy
 
 
 class Whole(Reward):
@@ -136,6 +138,7 @@ def score(
         {d.name: terms[_design_term(d)] for d in designs},
         {m.key: measures[m.key] for m in MEASURES},
         tuple(zip(batch.prompts[:SAMPLES], batch.texts[:SAMPLES], strict=True)),
+        tuple(recorded(batch, examples, env.model, "untrained")) if design is None else (),
     )
 
 

@@ -1,4 +1,4 @@
-"""Means with 95% intervals: over seeds by Student's t, over the episodes of one policy by the jackknife."""
+"""Means with 95% intervals, over seeds by Student's t and over episodes by the jackknife; and rank correlations."""
 
 from __future__ import annotations
 
@@ -47,6 +47,28 @@ def jackknife_error(without: np.ndarray) -> float:
     """
     n = len(without)
     return math.sqrt((n - 1) * float(np.var(without)))
+
+
+def difference(some: np.ndarray, others: np.ndarray) -> Estimate:
+    """x̄ - ȳ ± 1.96 √(s²/n + t²/m) of two independent samples of n and m ≥ 2 values (Welch 1938)."""
+    error = math.sqrt(float(np.var(some, ddof=1)) / len(some) + float(np.var(others, ddof=1)) / len(others))
+    return Estimate(float(np.mean(some) - np.mean(others)), NORMAL_QUANTILE * error)
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's ρ of N pairs: the correlation of their ranks, equal values sharing the mean of theirs.
+
+    0 where one of the two is constant: it orders nothing.
+    """
+    x, y = (ranks(values) - (len(values) + 1) / 2 for values in (a, b))
+    scale = math.sqrt(float((x**2).sum() * (y**2).sum()))
+    return float((x * y).sum()) / scale if scale else 0.0
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """(N,) float64: 1 for the least to N for the greatest; equal values share the mean of their ranks."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[which]
 
 
 @cache
