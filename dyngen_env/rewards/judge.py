@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from dyngen_env.assets.user_cache import user_cache
 from dyngen_env.rewards.base import Reward, pay_turns
 from dyngen_env.scoring.judge.answers import Answers, key_of
 from dyngen_env.scoring.judge.endpoint import Endpoint, Message
 from dyngen_env.scoring.judge.question import messages_about, score_in
 from dyngen_env.types import Transition
+from dyngen_env.user_cache import user_cache
 
 log = logging.getLogger(__name__)
 
