@@ -1,1 +1,1 @@
-"""A run that several processes share, and how it is asked to stop."""
+"""Training in several processes at once (`processes`), and stopping a run by Ctrl-C (`interrupt`)."""

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the first one asks a run to stop at a good place, the second one aborts."""
+"""Stopping by Ctrl-C: the first one asks a run to stop where nothing is lost, the second one aborts it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
-    """Leaves a rollout in the middle; nothing that a checkpoint holds has changed in it."""
+    """Raised in the middle of a rollout to leave it. Nothing that a checkpoint holds has changed by then."""
 
 
 class StopRequest:
-    """Within `with StopRequest() as stop:` the first SIGINT or SIGTERM sets `stop.signal`, and the next acts as usual.
+    """Catches the first SIGINT (Ctrl-C) or SIGTERM within its `with` block, so that a run can save before it stops.
 
-    Only the main thread may handle signals: in another one this does nothing.
+        with StopRequest() as stop:
+            while stop.signal is None:
+                ...  # one more update
+
+    The first signal only sets `stop.signal`; a second one does what it usually does. Python handles signals in the main
+    thread alone: in another thread the block catches nothing.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
-"""The processes that share a run: who they are, and how they tell each other things and add numbers up.
+"""The processes that share a training run: their ranks, and the collectives (all-gather, all-reduce) between them.
 
-Every process holds the whole batch, the same weights and the same optimizer; each computes its share of the log-probs
-and of the gradients, and sums make them whole again. So what a run learns does not depend on how many share the work.
+Data parallelism in which every process holds the whole batch, the same weights and the same optimizer state. Each
+computes the log-probs and gradients of its share of the rows, and an all-reduce adds the shares up. So what a run
+learns does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ class ProcessFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Processes:
-    """One process by itself; `from_launcher()` gives what many are.
+    """The processes of a run, as seen by one of them. This class is a run of one process, for which every collective is
+    the identity; `from_launcher()` returns a `LaunchedProcesses` where there are several.
 
     Args:
-        rank: this process's number. The first, 0, is the only one that writes and shows things.
-        world_size: how many there are.
+        rank: the number of this process, from 0. Only rank 0 writes files and shows progress.
+        world_size: the number of processes.
     """
 
     rank: int = 0
@@ -39,25 +41,35 @@ class Processes:
         return self.rank == 0
 
     def share(self, rows: Tensor) -> Tensor:
-        """This process's part of rows (R,): every `world_size`-th of them."""
+        """The rows of this process: every `world_size`-th of rows (R,), from the one at index `rank` on."""
         return rows[self.rank :: self.world_size]
 
     def exchange(self, value: Any) -> list[Any]:
-        """Everybody's value, by rank. All processes must come here; values are pickled, tensors must be on the CPU.
+        """The values of all processes, by rank (all-gather).
+
+        Every process must call this, or the others wait. Values are pickled; tensors in them must be on the CPU.
 
         Raises:
-            ProcessFailed: one that is gone.
+            ProcessFailed: another process has ended or cannot be reached.
         """
         return [value]
 
     def add(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by the sum of everybody's, the same bits everywhere. Raises as `exchange`."""
+        """Replace each tensor in place by its sum over the processes (all-reduce), the same bits in each of them.
+
+        Raises:
+            ProcessFailed: as `exchange`.
+        """
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by the sum of everybody's; one that is missing counts as zero."""
+        """Replace the gradient of each parameter by its sum over the processes. A missing gradient counts as zero.
+
+        Raises:
+            ProcessFailed: as `exchange`.
+        """
 
     def total(self, numbers: dict[str, float]) -> dict[str, float]:
-        """The sums of everybody's numbers, by name; a name that a process does not have counts as zero there."""
+        """The sums over the processes of named numbers. A name that a process does not have counts as zero there."""
         told = self.exchange(numbers)
         names = dict.fromkeys(name for each in told for name in each)
         return {name: sum(each.get(name, 0.0) for each in told) for name in names}
@@ -67,10 +79,10 @@ class Processes:
         return any(self.exchange(flag))
 
     def gather(self, action: Callable[[], Value]) -> list[Value]:
-        """What `action` gives everywhere, by rank. If it fails in one process, it fails in all.
+        """Call `action` in every process and return all results, by rank. If one process fails, all of them raise.
 
         Raises:
-            ProcessFailed: it failed elsewhere; where it did, the error itself is raised.
+            ProcessFailed: `action` failed in another process. The process in which it failed raises its own error.
         """
         mine, failure = None, None
         try:
@@ -86,11 +98,11 @@ class Processes:
         return [value for value, _ in told]
 
     def once(self, action: Callable[[], Value | None]) -> Value:
-        """What `action` gives in the first process, which alone carries it out. Raises as `gather`."""
+        """Call `action` in rank 0 alone and return its result in every process. Raises as `gather`."""
         return self.gather(lambda: action() if self.first else None)[0]  # type: ignore[return-value]
 
     def leave(self) -> None:
-        """Part from the others, at the end."""
+        """Leave the process group at the end of the run."""
 
 
 SINGLE_PROCESS = Processes()
@@ -98,7 +110,7 @@ SINGLE_PROCESS = Processes()
 
 @dataclass(frozen=True)
 class LaunchedProcesses(Processes):
-    """Processes that `torchrun` or `accelerate launch` has started, joined in torch's process group."""
+    """The processes that `torchrun` or `accelerate launch` has started, joined in torch's default process group."""
 
     def exchange(self, value: Any) -> list[Any]:
         told: list[Any] = [None] * self.world_size
@@ -131,10 +143,10 @@ class LaunchedProcesses(Processes):
 
 
 def from_launcher() -> Processes:
-    """The processes that a launcher has started together with this one; without a launcher, this one `SINGLE_PROCESS`.
+    """The processes that a launcher has started together with this one; `SINGLE_PROCESS` where there is no launcher.
 
-    Accelerate reads the launcher's variables and joins the process group: NCCL for GPUs (and each process gets its
-    own), gloo for what is on the CPU.
+    Accelerate reads the launcher's environment variables and joins the process group: NCCL between GPUs, of which each
+    process gets one of its own, and gloo for tensors on the CPU.
     """
     from accelerate import PartialState
     from accelerate.utils import get_cpu_distributed_information

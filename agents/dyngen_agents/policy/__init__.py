@@ -1,1 +1,1 @@
-"""The policy: a causal language model that acts and evaluates, its frozen reference, its low-rank adapters."""
+"""The policy, a causal language model with a value head; its frozen reference model; low-rank adapters (LoRA)."""

@@ -1,4 +1,4 @@
-"""The policy at work in a rollout: it draws its own random numbers."""
+"""The behaviour policy of a rollout: a `CausalLMPolicy` with a seed of its own for sampling."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ from dyngen_env.lm.sampling import uniforms
 
 
 class Actor:
-    """The policy at work in a rollout: `actor(tokens, lengths)`; sampling repeats for equal seed, batch and device.
+    """The behaviour policy of a rollout: `actor(tokens, lengths)` chooses the next token of every row.
 
-    Of the `processes` that share a batch, each samples as one process would in every P-th row of it.
+    The random numbers are a hash of seed, row and call: sampling repeats for equal seed, batch and device, and neither
+    uses nor changes torch's global generator.
+
+    Args:
+        policy: what acts.
+        seed: of the sampling.
+        deterministic: choose the likeliest token instead of sampling.
+        processes: those that share the batch. Row i of process p samples as row i * world_size + p of a single process.
     """
 
     def __init__(
@@ -23,6 +30,7 @@ class Actor:
         self.step = 0
 
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Action:
+        """The next token of each row: tokens (B, L) int64, right-padded with -1; lengths (B,) int64."""
         if self.deterministic:
             return self.policy.act(tokens, lengths, None)
         rows = torch.arange(len(tokens), device=tokens.device) * self.processes.world_size + self.processes.rank

@@ -1,4 +1,7 @@
-"""A causal language model as a policy: act (cached, one token a row) and evaluate (one forward for all tokens)."""
+"""A causal language model as a policy with a value head.
+
+`act` chooses one token a row, with a key-value cache; `evaluate` scores all tokens of given texts by one forward pass.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Action(NamedTuple):
-    """What the policy does in B rows."""
+    """What the policy chooses in B rows."""
 
     tokens: Tensor  # (B,) int64
     logprobs: Tensor  # (B,) float32, of the behaviour distribution
@@ -27,7 +30,7 @@ class Action(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What the policy thinks of given choices; zero where `completion_mask` is False."""
+    """Log-probs, values and entropies of given tokens, aligned with them; zero where `completion_mask` is False."""
 
     logprobs: Tensor  # (N, T) float32
     values: Tensor  # (N, T) float32, V before each choice
@@ -35,7 +38,7 @@ class Evaluation(NamedTuple):
 
 
 class CausalLMPolicy(nn.Module):
-    """A language model with a value head on its trunk, so that one forward gives both.
+    """A language model with a value head on its last hidden states, so that one forward pass gives policy and values.
 
     Args:
         lm: any causal LM of transformers. Dropout stays off: it would cost 0.3 nats of log-prob mismatch.
@@ -61,25 +64,26 @@ class CausalLMPolicy(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> CausalLMPolicy:
-        """Never switches dropout on; gradients flow in any mode."""
+        """Stays in evaluation mode whatever `mode` is, so that dropout is off; gradients flow in any mode."""
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CausalLMPolicy:
-        """What `to`, `cuda` and the like come to."""
+        """Called by `to`, `cuda` and the like: moves the distribution along with the weights."""
         super()._apply(fn, recurse)
         self.distribution = self.distribution.to(self.value_head.weight.device)
         return self
 
     def logits(self, hidden: Tensor, states: Tensor | None) -> Tensor:
-        """Warped logits (..., V) of hidden states (..., D); exp of their log-softmax is the policy.
+        """The policy's logits (..., V) from hidden states (..., D): at its temperature, -inf where illegal or banned.
 
         Args:
-            states: (...) the distribution's, after the same tokens.
+            states: (...) where the distribution stands after the same tokens (`TokenDistribution.states`); None where
+                it needs no state.
         """
         return self.distribution.warp(lm_head(self.lm, hidden), states)
 
     def value(self, hidden: Tensor) -> Tensor:
-        """V (...) of hidden states (..., D)."""
+        """V(s), the expected return, (...) float32, from hidden states (..., D)."""
         return self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1).float()
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Low-rank adapters: few weights learn beside frozen ones, and with the adapters off the model is the base again.
+"""Low-rank adapters (LoRA) by PEFT: few weights learn beside frozen ones; switched off, the model is its base again.
 
 Hu et al. 2022, "LoRA": y = W x + (α/r) B A x, with W frozen, A (r, in) random, B (out, r) zero at first. So the policy
 begins as the base, and one copy of the base serves as policy and as the reference it is held to.
@@ -26,13 +26,13 @@ PREFIX = "base_model.model."  # of the names in a file of PEFT's
 
 
 def add_lora(lm: PreTrainedModel, rank: int, seed: int) -> None:
-    """Freeze a model and put adapters beside all its linear layers but the head. Its output does not change.
+    """Freeze a model and add adapters to all its linear layers but the head. B is zero, so its output does not change.
 
-    All of them, as Dettmers et al. 2023 found necessary; α = 2r, as Biderman et al. 2024 advise. Adapters are float32
-    whatever the base is.
+    All linear layers, as Dettmers et al. 2023 found necessary; α = 2r, as Biderman et al. 2024 advise. The adapters are
+    float32 whatever the base is.
 
     Args:
-        rank: r. seed: of A.
+        rank: r. seed: of the random matrices A.
 
     Raises:
         ImportError: PEFT is not installed.
@@ -48,19 +48,19 @@ def add_lora(lm: PreTrainedModel, rank: int, seed: int) -> None:
 
 
 def load_lora(lm: PreTrainedModel, run: Path) -> None:
-    """Give the adapters of `lm`, which `add_lora` has made, the weights that `save_lm` wrote in a run's folder."""
+    """Load into the adapters of `lm`, made by `add_lora`, the weights that `save_lm` has written to a run's folder."""
     tensors = {name.removeprefix(PREFIX): tensor for name, tensor in load_file(run / FOLDER / WEIGHTS).items()}
     _peft().set_peft_model_state_dict(lm, tensors)
 
 
 def has_lora(lm: PreTrainedModel) -> bool:
-    """Whether a model has adapters."""
+    """Whether the model has adapters."""
     return hasattr(lm, "peft_config")
 
 
 @contextmanager
 def base_of(lm: PreTrainedModel) -> Iterator[PreTrainedModel]:
-    """Within the block `lm` is its base: adapters are off. A model without adapters is its own base."""
+    """Switch the adapters of `lm` off within the `with` block. A model without adapters is its own base."""
     if not has_lora(lm):
         yield lm
         return
@@ -72,9 +72,10 @@ def base_of(lm: PreTrainedModel) -> Iterator[PreTrainedModel]:
 
 
 def save_lm(lm: PreTrainedModel, folder: Path) -> None:
-    """Write a model in Hugging Face's format; one with adapters as one without, and the adapters in adapter/ beside it.
+    """Write a model to a folder in Hugging Face's format.
 
-    The first is for everybody, the second for going on, since the sum of base and adapters is rounded. PEFT reads it.
+    A model with adapters is written twice: whole, with the adapters merged into the weights, for `from_pretrained`; and
+    the adapters alone, in adapter/ as PEFT writes them. Training goes on from the second, since merging rounds.
     """
     if not has_lora(lm):
         lm.save_pretrained(folder)

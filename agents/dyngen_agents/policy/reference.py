@@ -1,4 +1,4 @@
-"""A frozen language model that the policy is held to."""
+"""The frozen reference model of the KL penalty."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 
 class Reference:
-    """A frozen model under the policy's distribution: what the policy is held to.
+    """A frozen language model with the policy's token distribution: a KL penalty keeps the policy near it.
 
     Args:
-        lm: the frozen model; of one with adapters, which may be the policy's own, the base.
-        distribution: the policy's, so that both choose among the same tokens in the same way.
+        lm: the frozen model. If it has low-rank adapters, they are switched off, so the policy's own model can serve as
+            its reference.
+        distribution: that of the policy, so that both choose among the same tokens at the same temperature.
     """
 
     def __init__(self, lm: PreTrainedModel, distribution: TokenDistribution):
         self.lm, self.distribution = lm, distribution.to(lm.device)
 
     def logprobs(self, tokens: Tensor, completion_mask: Tensor) -> Tensor:
-        """(N, T) log-probs of the chosen tokens; zero elsewhere."""
+        """Log-probs (N, T) of the tokens (N, T) where `completion_mask` (N, T) is True, in nats; zero elsewhere."""
         with base_of(self.lm) as lm:
             return completion_logprobs(lm, tokens, completion_mask, self.distribution)

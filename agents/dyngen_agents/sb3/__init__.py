@@ -1,10 +1,10 @@
-"""A causal language model in Stable-Baselines3: the policy, a rollout buffer that keeps it fast, the env's adapter.
+"""A causal language model in Stable-Baselines3: a policy, a rollout buffer that keeps it fast, a VecEnv, a KL penalty.
 
-The policy acts and learns under the env's one distribution: legal tokens, no banned words (the env's action space
-names them), and its own `sampling`. SB3's `evaluate_policy` is greedy by default, and a model's likeliest text says
-little of those that it draws: `evaluate_policy(..., deterministic=False)` measures what was trained.
+The policy acts and learns under one distribution: the env's legal tokens without its banned words, which come with the
+action space, and the policy's own `sampling`. SB3's `evaluate_policy` is greedy by default; a model's likeliest text
+says little about those that it draws, so measure with `evaluate_policy(..., deterministic=False)`.
 
-`dyngen_agents.sb3.maskable` holds the policy for sb3-contrib's MaskablePPO; it needs sb3-contrib.
+The policy for sb3-contrib's MaskablePPO is in `dyngen_agents.sb3.maskable`, which needs sb3-contrib.
 """
 
 from dyngen_agents.sb3.former_names import register_former_names

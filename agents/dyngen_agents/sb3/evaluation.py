@@ -1,4 +1,4 @@
-"""What a language model makes of SB3's observations, in whichever form: hidden states, log-probs and entropies."""
+"""From SB3's observations, in any of their forms, to a language model's hidden states, log-probs and entropies."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Observations = Tensor | dict[str, Tensor] | Segments
 
 
 def token_rows(obs: Tensor | dict[str, Tensor]) -> Tensor:
-    """(B, L) int64, -1 where empty, of observations of either kind.
+    """Observations as tokens (B, L) int64, -1 where empty, from token rows or from the dict observation.
 
     Raises:
-        ValueError: they are floats, which are no tokens.
+        ValueError: the observations are floats, which cannot be tokens.
     """
     parts = (obs["input_ids"], obs["attention_mask"]) if isinstance(obs, dict) else (obs,)
     if any(part.is_floating_point() for part in parts):
@@ -38,7 +38,7 @@ def token_rows(obs: Tensor | dict[str, Tensor]) -> Tensor:
 
 
 def hidden_before_choice(lm: PreTrainedModel, obs: Observations) -> Tensor:
-    """(N, D): the hidden states from which N tokens are chosen, with gradients if they are enabled."""
+    """The hidden states (N, D) from which the next token of each of N steps is chosen. Gradients flow if enabled."""
     if isinstance(obs, Segments):
         return hidden_states(lm, obs.tokens)[obs.rows, obs.columns]
     tokens = token_rows(obs)
@@ -48,7 +48,7 @@ def hidden_before_choice(lm: PreTrainedModel, obs: Observations) -> Tensor:
 
 
 def states_before_choice(distribution: TokenDistribution, obs: Observations) -> Tensor | None:
-    """(N,) what the distribution must know where N tokens are chosen (`TokenDistribution.states`); None: nothing."""
+    """The states (N,) of the token distribution before N choices (`TokenDistribution.states`); None if it has none."""
     if isinstance(obs, Segments):
         states = distribution.states(obs.tokens)
         return None if states is None else states[obs.rows, obs.columns]
@@ -63,7 +63,12 @@ def evaluate(
     actions: Tensor,
     action_masks: np.ndarray | Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probs (N,) and entropies (N,) of actions (N,) chosen from hidden states (N, D); masks (N, V) if there are."""
+    """Log-probs (N,) and entropies (N,) of the policy's choices, in nats.
+
+    Args:
+        hidden: (N, D) hidden states before the choices. states: (N,) see `states_before_choice`.
+        actions: (N,) the tokens that were chosen. action_masks: (N, V), True where a token is allowed; None allows all.
+    """
     if action_masks is None:
         return logprobs_and_entropy(hidden, actions.long(), states, policy.logits, entropy_gradient=True)
     logits = masked_logits(policy.logits(hidden, states), action_masks)
@@ -72,10 +77,10 @@ def evaluate(
 
 
 def masked_logits(logits: Tensor, action_masks: np.ndarray | Tensor | None) -> Tensor:
-    """Logits (N, V), -inf where a mask (N, V) is False or zero.
+    """Logits (N, V), set to -inf where the action mask (N, V) is False or zero.
 
     Raises:
-        ValueError: a row is left with no token.
+        ValueError: a row has no token left.
     """
     if action_masks is None:
         return logits

@@ -1,4 +1,4 @@
-"""Holding a Stable-Baselines3 run to a frozen reference model: a KL penalty in the rewards, as a callback."""
+"""A KL penalty against a frozen reference model for Stable-Baselines3, as a callback."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ SEGMENTS_AT_A_TIME = 64  # bounds the reference's memory
 
 
 class KLPenalty(BaseCallback):
-    """Ziegler et al. 2019, eq. 2, spread over the tokens:
+    """The KL penalty of Ziegler et al. 2019, eq. 2, spread over the tokens:
 
         rₜ ← rₜ − β (log π(aₜ|sₜ) − log π_ref(aₜ|sₜ))
 
-    in the rollout buffer, at the end of each rollout and before the update; returns and advantages are computed again.
-    Use: `model.learn(..., callback=KLPenalty(0.05))`, with PPO, A2C or MaskablePPO. Episode returns that SB3 logs are
-    the env's, without the penalty. Logs `rollout/kl`, nats per token.
+    The callback changes the rewards in the rollout buffer at the end of each rollout, before the update, and computes
+    returns and advantages again. Use it as `model.learn(..., callback=KLPenalty(0.05))`, with PPO, A2C or MaskablePPO.
+    The episode returns that SB3 logs are those of the env, without the penalty. Logs `rollout/kl`, in nats per token.
 
     The reference has the policy's temperature, legal tokens and banned words, but neither its top-k nor its top-p: what
     they leave out of one model can be what the other chose, at an infinite penalty.
 
     Args:
         coef: β, in units of reward per nat.
-        ref_model: name of the reference, with the policy's tokens; None: the model that the policy began with.
+        ref_model: the name of the reference model, which must have the policy's tokens. None takes the model that the
+            policy began with.
 
     Raises:
         ValueError: β is negative, or the reference has fewer tokens than the policy.
-        TypeError: the run's policy is no language model of ours.
+        TypeError: the run's policy is not an `LMActorCriticPolicy`, nor its maskable sibling.
     """
 
     def __init__(self, coef: float, ref_model: str | None = None):

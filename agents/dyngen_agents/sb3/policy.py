@@ -2,9 +2,9 @@
 
     PPO(LMActorCriticPolicy, env, policy_kwargs=dict(model="reviews-lm"), rollout_buffer_class=SegmentRolloutBuffer)
 
-The rollout decodes with a key-value cache that nobody sees (`dyngen_env.lm.engine`): SB3 hands over whole observations,
-the engine runs only what is new in them. Dropout is off in any mode: it would cost 0.3 nats of log-prob mismatch
-between rollout and update.
+SB3 passes whole observations; the engine (`dyngen_env.lm.engine`) recognises what is new in them and runs only that, so
+a rollout decodes with a key-value cache although SB3 knows of none. Dropout is off in any mode: it would make the
+log-probs of rollout and update differ by 0.3 nats.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from dyngen_env.text.huggingface import adapted
 
 
 class LMActorCritic:
-    """What is the same for SB3's policy and for the maskable one of sb3-contrib: a mixin before either.
+    """The common part of SB3's policy and sb3-contrib's maskable one: a mixin to be placed before either.
 
     Args:
-        observation_space, action_space: the env's, with tokens or the dict as observations.
-        lr_schedule: as SB3 gives it.
-        model: names the language model, as `dyngen_env.lm.load_model` understands it. Only the name is saved
-            beside the weights, so a saved agent needs the model where it was.
-        sampling: temperature, top-k and top-p of the one distribution that acts and is learned. The words that the env
-            bans come with its action space.
-        use_sde: PPO and A2C always pass it, and refuse it themselves for actions that are tokens.
+        observation_space, action_space: those of the env, with `observation="tokens"` or "dict".
+        lr_schedule: the learning rate by progress, as SB3 passes it.
+        model: the name of the language model, as for `dyngen_env.lm.load_model`. Beside the weights only the name is
+            saved, so a saved agent needs the model in the same place.
+        sampling: temperature, top-k and top-p of the distribution that is drawn from and learned. The words that the
+            env bans come with its action space.
+        use_sde: not used. PPO and A2C always pass it, and refuse it themselves for discrete actions.
         optimizer_class, optimizer_kwargs: as for SB3's own policies.
 
     Raises:
         ValueError: the spaces are not those of an env with this model's tokens, or temperature is 0; the message says
-            what to change. In `forward`: the observations are no tokens any more (VecNormalize).
+            what to change. In `forward`: the observations are not tokens, because of VecNormalize for example.
     """
 
     lm_policy: CausalLMPolicy
@@ -105,7 +105,7 @@ class LMActorCritic:
         )
 
     def set_training_mode(self, mode: bool) -> None:
-        """Dropout stays off (`CausalLMPolicy.train`); what is cached is forgotten before weights change."""
+        """Drop the key-value cache before the weights change. Dropout stays off in either mode."""
         super().set_training_mode(mode)  # type: ignore[misc]
         if mode:
             self.lm_policy.engine.invalidate()
@@ -113,7 +113,10 @@ class LMActorCritic:
     def forward(
         self, obs: Observations, deterministic: bool = False, action_masks: np.ndarray | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (B,), values (B, 1) and log-probs (B,). Chance comes from torch's global generator, as SB3's does."""
+        """Choose tokens (B,); return them with values (B, 1) and log-probs (B,).
+
+        Samples with torch's global generator, as SB3's own policies do.
+        """
         hidden = self._hidden(obs)
         logits = self._logits(hidden, obs, action_masks)
         tokens, logprobs = greedy(logits) if deterministic else sample(logits, torch.rand_like(logits[:, 0]))
@@ -122,19 +125,24 @@ class LMActorCritic:
     def evaluate_actions(
         self, obs: Observations, actions: Tensor, action_masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Values (N, 1), log-probs (N,) and entropies (N,) of N steps. One forward over what `obs` holds: segments, or
-        every prefix by itself."""
+        """Values (N, 1), log-probs (N,) and entropies (N,) of N steps, by one forward pass over `obs`.
+
+        From a `SegmentRolloutBuffer`, `obs` holds whole segments; from SB3's own buffer, every prefix by itself.
+        """
         hidden = self._hidden(obs)
         states = states_before_choice(self.lm_policy.distribution, obs)
         logprobs, entropies = evaluate(self.lm_policy, hidden, states, actions, action_masks)
         return self.lm_policy.value(hidden).unsqueeze(1), logprobs, entropies
 
     def get_distribution(self, obs: Observations, action_masks: np.ndarray | None = None) -> Distribution:
-        """SB3's own object for the policy's distribution over B next tokens."""
+        """The distribution over the next token of B rows, as SB3's own object."""
         return self.action_dist.proba_distribution(action_logits=self._logits(self._hidden(obs), obs, action_masks))
 
     def predict_values(self, obs: Observations) -> Tensor:
-        """(B, 1). Not cached: SB3 asks this of single rows in the middle of a rollout, which would evict the others."""
+        """Values (B, 1), computed without the cache.
+
+        SB3 calls this for single rows in the middle of a rollout; caching them would evict the rows of the rollout.
+        """
         return self.lm_policy.value(hidden_before_choice(self.lm_policy.lm, obs)).unsqueeze(1)
 
     def _predict(
@@ -143,7 +151,7 @@ class LMActorCritic:
         return self.forward(observation, deterministic, action_masks)[0]
 
     def _hidden(self, obs: Observations) -> Tensor:
-        """(N, D): cached, unless gradients are wanted or there is nothing to continue."""
+        """Hidden states (N, D) before the choices: from the cache, unless gradients are needed or `obs` is segments."""
         if torch.is_grad_enabled() or isinstance(obs, Segments):
             return hidden_before_choice(self.lm_policy.lm, obs)
         tokens = token_rows(obs)

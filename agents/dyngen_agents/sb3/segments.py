@@ -1,7 +1,7 @@
-"""A rollout buffer that yields whole episode segments, so that an update runs each text once and not each prefix.
+"""A rollout buffer of whole episode segments: an update runs each text through the model once, not once per prefix.
 
-A segment of n steps of one env is n observations of which each continues the one before: the last one contains them
-all, and under causal attention the hidden state at an earlier position is that of the earlier observation.
+A segment is a run of steps of one env in which each observation continues the one before. Its last observation contains
+all others as prefixes, and under causal attention the hidden state at an earlier position is that of the prefix.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 
 class Span(NamedTuple):
-    """Steps first … end-1 of one env: a segment."""
+    """A segment: the steps from `first` up to, but not including, `end` of one env of the rollout."""
 
     env: int
     first: int
@@ -29,21 +29,21 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Segments:
-    """S segments of N steps in all, as an observation: step i has read `tokens[rows[i], : columns[i] + 1]`."""
+    """S segments with N steps together, as one observation: step i has seen `tokens[rows[i], : columns[i] + 1]`."""
 
     tokens: Tensor  # (S, L) int64, padded with -1
-    rows: Tensor  # (N,) int64
-    columns: Tensor  # (N,) int64, each step's last token
+    rows: Tensor  # (N,) int64, the segment of each step
+    columns: Tensor  # (N,) int64, the position of the last token that the step has seen
 
 
 class SegmentRolloutBuffer(RolloutBuffer):
     """A `rollout_buffer_class` for PPO and A2C with an `LMActorCriticPolicy`.
 
-    A minibatch is a set of whole segments of about `batch_size` steps together; each step is in one minibatch of each
-    epoch, as in SB3's own buffer. The order comes from torch's global generator, which SB3's `seed=` seeds.
+    A minibatch is a set of whole segments with about `batch_size` steps together. As in SB3's own buffer, each step is
+    in exactly one minibatch of an epoch. The order is drawn from torch's global generator, which SB3's `seed=` seeds.
 
     Raises:
-        ValueError: the observations are not token rows.
+        ValueError: the observations are not rows of tokens.
     """
 
     def __init__(self, buffer_size: int, observation_space: spaces.Space, *args, **kwargs):
@@ -55,7 +55,7 @@ class SegmentRolloutBuffer(RolloutBuffer):
         super().__init__(buffer_size, observation_space, *args, **kwargs)
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
-        """Minibatches of whole segments; None: one with everything."""
+        """Yield minibatches of about `batch_size` steps; None yields all steps at once."""
         assert self.full, "the buffer is not full yet"
         spans = find_spans(self.observations, self.episode_starts)
         order = torch.randperm(len(spans)).tolist()
@@ -70,7 +70,7 @@ class SegmentRolloutBuffer(RolloutBuffer):
 
 
 def find_spans(tokens: np.ndarray, episode_starts: np.ndarray) -> list[Span]:
-    """The segments of a rollout: cut where an episode starts, and where an observation does not continue the last.
+    """The segments of a rollout. A new one begins where an episode starts or an observation does not continue the last.
 
     Args:
         tokens: (T, E, L) int64, -1 where empty. episode_starts: (T, E), nonzero at an episode's first step.
@@ -87,7 +87,7 @@ def find_spans(tokens: np.ndarray, episode_starts: np.ndarray) -> list[Span]:
 
 
 def pack(tokens: np.ndarray, spans: Sequence[Span], device: torch.device | str) -> Segments:
-    """Segments of (T, E, L) tokens as one observation, on a device."""
+    """The given segments of tokens (T, E, L) as one observation on `device`, cut to the longest of them."""
     last = np.stack([tokens[end - 1, env] for env, _, end in spans])
     lengths = (gather(tokens, spans) >= 0).sum(-1)
     rows = np.repeat(np.arange(len(spans)), [end - first for _, first, end in spans])
@@ -96,13 +96,16 @@ def pack(tokens: np.ndarray, spans: Sequence[Span], device: torch.device | str) 
 
 
 def gather(array: np.ndarray, spans: Iterable[Span]) -> np.ndarray:
-    """The steps of some segments one after the other, (N, ...) of (T, E, ...). A last axis of length 1 is dropped."""
+    """The entries (N, ...) of an array (T, E, ...) at the steps of some segments, one segment after the other.
+
+    An array (T, E, 1), as SB3 keeps discrete actions, gives (N,).
+    """
     steps = np.concatenate([array[first:end, env] for env, first, end in spans])
     return steps[:, 0] if steps.ndim == 2 and steps.shape[1] == 1 else steps
 
 
 def scatter(values: np.ndarray, spans: Iterable[Span], into: np.ndarray) -> None:
-    """The inverse of `gather`: write values (N,) of some segments' steps to their places in (T, E)."""
+    """The inverse of `gather`: write values (N,) of the steps of some segments to their places in an array (T, E)."""
     at = 0
     for env, first, end in spans:
         into[first:end, env] = values[at : at + end - first]

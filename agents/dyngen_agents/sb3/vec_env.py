@@ -1,4 +1,4 @@
-"""A batched Gymnasium env as a Stable-Baselines3 VecEnv: what DummyVecEnv does with single envs, without the loop."""
+"""A batched Gymnasium env as a Stable-Baselines3 VecEnv: as DummyVecEnv over single envs, but without its loop."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from dyngen_env.envs.infos import info_of_row
 
 
 def as_sb3_vec_env(env: VectorEnv) -> SB3VecEnv:
-    """`as_sb3_vec_env(gym.make_vec(id, num_envs=8, autoreset_mode="same_step"))`, for any algorithm of SB3.
+    """Adapt a batched env for any algorithm of Stable-Baselines3.
 
-    Trajectories and infos (`terminal_observation` and `TimeLimit.truncated` included) are those of `DummyVecEnv` over
+        as_sb3_vec_env(gym.make_vec("dyngen/Sentiment-v0", num_envs=8, autoreset_mode="same_step"))
+
+    Trajectories and infos (`terminal_observation` and `TimeLimit.truncated` included) equal those of `DummyVecEnv` over
     single envs with the same seeds. For episode statistics wrap the result in SB3's `VecMonitor`, or `env` in
     Gymnasium's `RecordEpisodeStatistics`.
 
     Raises:
-        ValueError: the env resets in another mode than SAME_STEP, or has tensors as output.
+        ValueError: the env is not batched, resets in another mode than SAME_STEP, or returns tensors.
     """
     return SB3VecEnv(env)
 
 
 class SB3VecEnv(VecEnv):
-    """See `as_sb3_vec_env`."""
+    """The VecEnv that `as_sb3_vec_env` returns."""
 
     def __init__(self, env: VectorEnv):
         if not isinstance(env, VectorEnv):
@@ -74,20 +76,24 @@ class SB3VecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The batched env's attribute, once for each row."""
+        """The attribute of the batched env, repeated for each row in `indices`."""
         return [self._find(attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set an attribute of the batched env; all rows share it, so `indices` must not name only some."""
+        """Set an attribute of the batched env, which all rows share.
+
+        Raises:
+            ValueError: `indices` names only some rows.
+        """
         if len(set(self._get_indices(indices))) < self.num_envs:
             raise ValueError(f"{attr_name!r} is set for all rows of a batched env at once: leave indices out")
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *method_args, indices: VecEnvIndices = None, **method_kwargs) -> list[Any]:
-        """`action_masks` and `render` by row.
+        """Call `action_masks` or `render` for single rows.
 
         Raises:
-            AttributeError: any other method: the rows of a batch have none of their own.
+            AttributeError: any other method: the rows of a batched env have no methods of their own.
         """
         rows = list(self._get_indices(indices))
         if method_name == "action_masks":

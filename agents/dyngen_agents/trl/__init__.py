@@ -1,6 +1,7 @@
-"""Our environments in TRL's GRPOTrainer: `EnvRollout` plays them token by token, `TextEnvironment` by tool calls.
+"""The environments in TRL's GRPOTrainer: `EnvRollout` plays them token by token, `TextEnvironment` by tool calls.
 
-Neither needs vLLM. TRL itself is imported by whoever makes the trainer: `pip install 'trl>=1.10,<2'`.
+Neither needs vLLM. This package does not import TRL; the script that makes the trainer does, and needs
+`pip install 'trl>=1.10,<2'`.
 """
 
 from dyngen_agents.trl.environment import TextEnvironment

@@ -1,10 +1,10 @@
-"""GRPOTrainer's `environment_factory`: a dialogue that a model with tools plays by calling `say`.
+"""An `environment_factory` for TRL's GRPOTrainer: a dialogue that a tool-calling model plays by calling `say`.
 
     factory = partial(TextEnvironment, "dyngen/Dialogue-v0", max_turns=3)
     GRPOTrainer(model, environment_factory=factory, train_dataset=prompt_dataset(env, 64, chat=True))
 
-TRL 1.10 needs a model whose chat template knows tools. Every public method but `reset` and `get_reward` is a tool.
-For a model without tools, and for rewards on the model's own tokens, there is `EnvRollout`.
+TRL needs a model whose chat template knows tools; it offers every public method but `reset` and `get_reward` as one.
+For models without tools, and for rewards on the model's own tokens, use `EnvRollout`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ OVER = "The conversation is over."
 
 
 class TextEnvironment:
-    """One env, played in turns of text. What is said is spelled in the env's own tokens and stepped through one by one.
+    """A single environment that is played in whole turns of text.
+
+    Each text is encoded with the env's own tokenizer, which need not be the model's, and played token by token.
 
     Args:
-        env_id: as for `gym.make`. options: likewise; the env's tokenizer need not be the model's.
-        silence_reward: what an episode pays in which nothing was said, so that saying nothing is no way out.
+        env_id: the id for `gym.make`.
+        silence_reward: the reward of an episode in which `say` was never called, so that saying nothing does not pay.
+        options: keywords for `gym.make`.
 
     Raises:
-        ValueError: the env is none of ours, or its tokenizer has no token that ends a turn.
+        ValueError: the env is not one of dyngen's, or its tokenizer has no token that ends a turn.
     """
 
     def __init__(self, env_id: str = "dyngen/Dialogue-v0", *, silence_reward: float = -1.0, **options: Any):
@@ -42,13 +45,15 @@ class TextEnvironment:
         self._over = True
 
     def reset(self, prompt: Any = None, seed: int | None = None, **columns: Any) -> str | None:
-        """Begin an episode: the prompt of the dataset's row or, where that is empty, one that the env draws.
+        """Begin an episode. TRL calls this with the columns of a row of the dataset.
 
         Args:
-            prompt: as in the dataset. seed: seeds the env. columns: others are ignored.
+            prompt: the row's prompt, a text or a list of one user message. If it is empty, the env draws a prompt.
+            seed: seeds the env; rows of equal seed meet the same simulated user.
+            columns: all other columns, which are ignored.
 
         Returns:
-            The drawn prompt, which TRL appends to the row's last message; None if the row had one.
+            The prompt that the env has drawn, which TRL appends to the row's last message; None if the row had one.
         """
         text = prompt_text(prompt) if prompt else ""
         chosen = examples_of(self._env.batch.task, [text])[0] if text else None
@@ -79,7 +84,7 @@ class TextEnvironment:
         return f"{answer}\n{OVER}".strip() if self._over else answer
 
     def get_reward(self) -> float:
-        """The sum of the rewards of all steps."""
+        """The return of the episode: the sum of the rewards so far, or `silence_reward` if nothing was said."""
         return sum(self._rewards) if self._rewards else self._silence_reward
 
     def _counts(self) -> tuple[int, int]:

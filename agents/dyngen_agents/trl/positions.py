@@ -1,7 +1,7 @@
-"""Positions that count from a row's first token, for models that learn them absolutely, as GPT-2 does.
+"""Position ids that count from a row's first token, for models with absolute position embeddings, such as GPT-2.
 
-TRL pads prompts on the left and leaves the positions to the model, which counts from the padding: for GPT-2 a shorter
-prompt would stand further right in the loss than in the rollout, and its log-probs would be those of another text.
+TRL pads prompts on the left and leaves the position ids to the model, which counts from the padding. In TRL's loss the
+tokens of a shorter prompt would then have higher positions than in the rollout, and other log-probs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from torch import nn
 
 
 def count_from_first_token(model: nn.Module) -> None:
-    """From now on `model` takes positions from its attention mask where its caller gives none."""
+    """Give `model` a hook that computes position ids from the attention mask where the caller passes none.
+
+    Calls that continue a key-value cache are left as they are, as are models without the argument `position_ids`.
+    """
     if "position_ids" in inspect.signature(model.forward).parameters:
         model.register_forward_pre_hook(_with_positions, with_kwargs=True)
 

@@ -1,4 +1,4 @@
-"""Prompts between TRL and an env: a dataset of the env's, and what a row of a dataset asks the env to play."""
+"""Prompts between an env and TRL: a dataset of the env's prompts, and the env's example for a prompt of a dataset."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def prompt_dataset(env: Any, count: int, *, seed: int = 0, chat: bool = False) -
     """A `datasets.Dataset` of `count` prompts of the env's task, for `GRPOTrainer(train_dataset=...)`.
 
     Args:
-        env: single or batched, wrapped or not.
-        seed: which prompts, and in which order: none again before all have been drawn.
-        chat: prompts as messages, which a model that calls tools needs, and a column `seed` that `TextEnvironment`
-            hands to the env's reset: so all episodes of a group meet the same user.
+        env: a single or batched env, wrapped or not.
+        count: the number of rows. No prompt is drawn twice before all have been drawn once.
+        seed: chooses the prompts and their order.
+        chat: True makes each prompt a list of one message, as models that call tools need it, and adds a column `seed`.
+            `TextEnvironment` passes that to the env's reset, so that all episodes of a group meet the same user.
 
     Raises:
         ImportError: the package `datasets` is missing.
@@ -38,7 +39,7 @@ def prompt_text(prompt: Any) -> str:
     """The text of a prompt in either of TRL's formats: a string, or a list of one user message.
 
     Raises:
-        ValueError: anything else: the env plays a dialogue from its beginning.
+        ValueError: the prompt is anything else, such as a longer dialogue: the env plays dialogues from the beginning.
     """
     if isinstance(prompt, str):
         return prompt
@@ -51,6 +52,9 @@ def prompt_text(prompt: Any) -> str:
 
 
 def examples_of(task: Task, texts: list[str]) -> list[Example]:
-    """What the env plays for these prompts: the task's own examples where it has them, references included."""
+    """The examples that the env shall play for these prompts.
+
+    Where the task has an example with that prompt, it is used, its reference included; else the prompt alone is.
+    """
     known = {example.prompt: example for example in task.examples} if isinstance(task, Prompts) else {}
     return [known.get(text, Example(text)) for text in texts]

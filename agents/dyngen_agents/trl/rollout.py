@@ -1,12 +1,12 @@
-"""GRPOTrainer's `rollout_func`: the trainer's model plays whole episodes of a batched env through our cached engine.
+"""A `rollout_func` for TRL's GRPOTrainer: the trainer's model plays whole episodes of a batched env, with a KV cache.
 
     env = gym.make_vec("dyngen/Sentiment-v0", num_envs=32, output="torch", autoreset_mode="same_step")
     GRPOTrainer(model, reward_funcs=env_reward, rollout_func=EnvRollout(env), train_dataset=prompt_dataset(env, 64))
 
-TRL learns from the very tokens that were played; what a user said between them is masked out of its loss (`env_mask`).
-Facts about TRL 1.10, read from its grpo_trainer.py: it hands over every prompt `num_generations` times and expects one
-completion for each, wants none of them empty, and uses `logprobs` only where it has generated with vLLM itself or masks
-off-policy sequences; `max_completion_length` does not bind a `rollout_func`: the env has limits of its own.
+TRL learns from the tokens that were played; what a user said between them is masked out of its loss (`env_mask`).
+How TRL 1.10 and 1.16 call a `rollout_func` (its grpo_trainer.py): it passes every prompt `num_generations` times and
+expects one completion for each, none of them empty. It uses `logprobs` only where it has generated with vLLM itself or
+masks off-policy sequences. `max_completion_length` does not apply; the env has limits of its own.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 
 class EnvRollout:
-    """Plays each prompt that TRL hands over as one episode.
+    """Plays each prompt that TRL passes as one episode of the env.
 
     The sampling is the trainer's (temperature, top_k, top_p), over the env's legal tokens and without its banned words.
     For its loss TRL computes log-probs anew: the model's softmax at that temperature over all tokens, since it knows
     nothing of tokens that cannot be drawn. So its loss also raises what was chosen above these; the `logprobs` here are
     those of the distribution that was drawn from.
 
-    Chance comes from the trainer's seed and the number of the process. From the first call on the model and the
-    trainer's reference take their positions from the attention mask (`dyngen_agents.trl.positions`).
+    Sampling is seeded by the trainer's seed and the rank of the process. From the first call on, the model and the
+    trainer's reference model compute position ids from the attention mask (`dyngen_agents.trl.positions`).
 
     Args:
-        env: made by `gym.make_vec` with `output="torch"` and `autoreset_mode="same_step"`, with the model's tokens and
-            on its device. Batches of prompts that are larger than `num_envs` are played in parts.
+        env: made by `gym.make_vec` with `output="torch"` and `autoreset_mode="same_step"`, with the model's tokenizer
+            and on its device. Batches of more than `num_envs` prompts are played in parts.
 
     Raises:
-        ValueError: the env is none of ours.
+        ValueError: the env is not a batched env of dyngen.
     """
 
     def __init__(self, env: Any):
@@ -52,12 +52,16 @@ class EnvRollout:
         self._actor: Actor | None = None
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, list]:
-        """One episode for each of N prompts, as TRL wants them; each entry is a list of N.
+        """Play one episode for each of N prompts.
+
+        Args:
+            prompts: N prompts, each a text or a list of one user message. trainer: the GRPOTrainer.
 
         Returns:
-            prompt_ids, completion_ids: tokens, up to the agent's first and from there to its last. env_mask: 1 where
-            the agent chose the completion's token. logprobs: of the choices, in nats; 0 elsewhere. For reward
-            functions: env_reward (the episode's return), reward_terms (its parts by name), finish_reason.
+            A dict of lists of N. prompt_ids: the tokens before the agent's first one. completion_ids: the tokens from
+            there to the agent's last one. env_mask: 1 where the agent chose the completion's token, 0 where the user
+            said it. logprobs: of the chosen tokens, in nats; 0 elsewhere. For reward functions: env_reward (the
+            episode's return), reward_terms (its parts by name) and finish_reason.
 
         Raises:
             ValueError: the trainer samples greedily or in a way that the env cannot, or model and env do not fit.
@@ -96,7 +100,7 @@ class EnvRollout:
 
 
 def env_reward(env_reward: list[float], reward_terms: list[dict[str, float]], log_metric: Any = None, **_: Any) -> list:
-    """The `reward_funcs` of a GRPOTrainer with an `EnvRollout`: the env's returns. Logs the mean of each term."""
+    """The reward function that goes with `EnvRollout`: the episodes' returns. Logs the mean of each reward term."""
     if log_metric is not None:
         for name in reward_terms[0]:
             log_metric(f"env/{name}", sum(terms[name] for terms in reward_terms) / len(reward_terms))
@@ -104,7 +108,7 @@ def env_reward(env_reward: list[float], reward_terms: list[dict[str, float]], lo
 
 
 def as_trl(played: Trajectories) -> dict[str, list]:
-    """Episodes as `EnvRollout` returns them."""
+    """Episodes in the form that TRL expects of a `rollout_func`; see `EnvRollout.__call__`."""
     out: dict[str, list] = {key: [] for key in ("prompt_ids", "completion_ids", "env_mask", "logprobs")}
     for tokens, chosen, logprobs in zip(played.tokens, played.completion_mask, played.logprobs, strict=True):
         choices = chosen.nonzero().flatten()
