@@ -10,61 +10,13 @@ import pytest
 import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
 
-from dyngen_agents.sb3 import KLPenalty, LMActorCriticPolicy, SegmentRolloutBuffer, as_sb3_vec_env
+from dyngen_agents.sb3 import KLPenalty, SegmentRolloutBuffer
 from dyngen_env.lm.distribution import SamplingConfig
-from tests.support.bans import PROMPTS, WORDS
+from tests.support.sb3_agents import Logged, make, roll_out, share_of_vowels, spread, vec_env
 
 BUFFERS = [SegmentRolloutBuffer, None]
-
-
-def share_of_vowels(text: str) -> float:
-    return sum(c in "aeiou" for c in text) / max(1, len(text))
-
-
-def vec_env(model, num_envs: int = 4, **options):
-    settings = dict(model=str(model), prompts=["The film", "A", "I am"], reward=share_of_vowels, max_new_tokens=5)
-    settings |= dict(max_context_tokens=32, autoreset_mode="same_step")
-    return VecMonitor(as_sb3_vec_env(gym.make_vec("dyngen/Generate-v0", num_envs=num_envs, **(settings | options))))
-
-
-def make(model, algorithm=PPO, buffer=SegmentRolloutBuffer, env=None, sampling=None, **options):
-    settings = dict(n_steps=16, seed=0, device="cpu", rollout_buffer_class=buffer)
-    settings |= dict(batch_size=32, n_epochs=2) if algorithm is not A2C else {}
-    settings |= dict(policy_kwargs=dict(model=str(model), sampling=sampling))
-    return algorithm(LMActorCriticPolicy, env or vec_env(model), **(settings | options))
-
-
-def spread(agent) -> None:
-    """Random weights far from the tiny defaults, so that distributions and values differ visibly."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in agent.policy.parameters():
-            if p.dim() > 1:
-                p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
-
-
-class Logged(BaseCallback):
-    """What a run logs under a name, once a rollout."""
-
-    def __init__(self, name: str):
-        super().__init__()
-        self.name, self.values = name, []
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_end(self) -> None:
-        self.values.append(self.logger.name_to_value[self.name])
-
-
-def roll_out(agent, callback=None) -> None:
-    """One rollout, as `learn` collects it."""
-    _, callback = agent._setup_learn(10**6, callback)
-    agent.collect_rollouts(agent.env, callback, agent.rollout_buffer, agent.n_steps)
 
 
 # ---------------------------------------------------------------- one distribution
@@ -313,93 +265,3 @@ def test_the_kl_penalty_says_what_it_needs(tiny_model):
     agent = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, device="cpu")
     with pytest.raises(TypeError, match="LMActorCriticPolicy"):
         agent.learn(8, callback=KLPenalty(0.1))
-
-
-# ---------------------------------------------------------------- banned words
-
-
-@pytest.mark.parametrize("observation", ["tokens", "dict"])
-def test_no_action_completes_a_banned_word(tiny_model, observation):
-    """Nobody tells the policy of them but the env's action space."""
-    env = vec_env(tiny_model, observation=observation, prompts=PROMPTS, banned=WORDS, max_new_tokens=12)
-    agent = make(tiny_model, buffer=None, env=env)
-    spread(agent)
-    for deterministic in (True, False):
-        reasons = []
-        observations = env.reset()
-        for _ in range(48):
-            masks = np.stack(env.env_method("action_masks"))
-            actions = agent.predict(observations, deterministic=deterministic)[0]
-            assert masks[np.arange(4), actions].all()
-            observations, _, dones, infos = env.step(actions)
-            reasons += [info["finish_reason"] for info, done in zip(infos, dones, strict=True) if done]
-        assert reasons and "illegal" not in reasons
-
-
-@pytest.mark.parametrize("buffer", BUFFERS)
-def test_the_first_minibatch_has_the_log_probs_of_a_rollout_without_banned_words(tiny_model, buffer):
-    env = vec_env(tiny_model, prompts=PROMPTS, banned=WORDS)
-    agent = make(tiny_model, env=env, buffer=buffer)
-    spread(agent)
-    roll_out(agent, KLPenalty(1.0, str(tiny_model)))
-    assert np.isfinite(agent.rollout_buffer.rewards).all()
-    agent.policy.set_training_mode(True)
-    for batch in agent.rollout_buffer.get(32):
-        _, log_prob, _ = agent.policy.evaluate_actions(batch.observations, batch.actions.flatten())
-        torch.testing.assert_close(log_prob, batch.old_log_prob, atol=1e-5, rtol=0)
-
-
-def test_a_saved_agent_keeps_to_its_banned_words(tiny_model, tmp_path):
-    env = vec_env(tiny_model, prompts=PROMPTS, banned=WORDS)
-    make(tiny_model, env=env).save(tmp_path / "agent")
-    assert PPO.load(tmp_path / "agent", device="cpu").policy.lm_policy.distribution.banned.words == WORDS
-    PPO.load(tmp_path / "agent", env=vec_env(tiny_model, banned=WORDS), device="cpu")
-    with pytest.raises(ValueError, match=r"Discrete\(\d+, 34 banned words\) != Discrete\(\d+\)"):
-        PPO.load(tmp_path / "agent", env=vec_env(tiny_model), device="cpu")
-
-
-# ---------------------------------------------------------------- errors that name the remedy
-
-
-def test_another_vocabulary_is_refused(tiny_model):
-    settings = dict(tokenizer="bytes", reward=share_of_vowels, autoreset_mode="same_step")
-    env = as_sb3_vec_env(gym.make_vec("dyngen/Generate-v0", num_envs=2, **settings))
-    with pytest.raises(ValueError, match=r"policy .* has \d+ tokens, env has 260: give both the same model"):
-        make(tiny_model, env=env)
-
-
-@pytest.mark.parametrize(
-    "space",
-    [gym.spaces.Box(-np.inf, np.inf, (4,), np.float32), gym.spaces.Box(0, 9, (4,), np.int64), gym.spaces.Dict()],
-)
-def test_observations_that_are_no_tokens_are_refused(tiny_model, space):
-    with pytest.raises(ValueError, match='observation="tokens"'):
-        LMActorCriticPolicy(space, vec_env(tiny_model).action_space, lambda _: 0.1, str(tiny_model))
-
-
-def test_a_context_longer_than_the_window_is_refused(tiny_model):
-    tokens = gym.spaces.Discrete(vec_env(tiny_model).action_space.n)
-    with pytest.raises(ValueError, match="reads at most 128"):
-        LMActorCriticPolicy(gym.spaces.Box(-1, 10, (129,), np.int64), tokens, lambda _: 0.1, str(tiny_model))
-
-
-@pytest.mark.parametrize("observation", ["tokens", "dict"])
-def test_stacked_observations_are_refused(tiny_model, observation):
-    env = VecFrameStack(vec_env(tiny_model, observation=observation), 3)
-    with pytest.raises(ValueError, match="have 96 tokens, those of the env 32: a wrapper such as VecFrameStack"):
-        make(tiny_model, buffer=None, env=env)
-
-
-@pytest.mark.parametrize("observation", ["tokens", "dict"])
-def test_scaled_observations_are_refused_and_scaled_rewards_are_not(tiny_model, observation):
-    env = vec_env(tiny_model, observation=observation)
-    with pytest.raises(ValueError, match=r"floats.*Use VecNormalize\(env, norm_obs=False\)"):
-        make(tiny_model, buffer=None, env=VecNormalize(env)).learn(64)
-    agent = make(tiny_model, buffer=None, env=VecNormalize(env, norm_obs=False)).learn(64)
-    with pytest.raises(ValueError, match="a wrapper such as VecNormalize scales them"):
-        agent.predict({k: v / 2 for k, v in env.reset().items()} if observation == "dict" else env.reset() / 2)
-
-
-def test_a_greedy_policy_is_refused(tiny_model):
-    with pytest.raises(ValueError, match="temperature is 0, which is greedy"):
-        make(tiny_model, sampling=SamplingConfig(temperature=0))

@@ -14,8 +14,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dyngen_agents.sb3 import KLPenalty, as_sb3_vec_env
 from dyngen_env.wrappers import LMFeatures, TopKActions
-from tests.agents.sb3.test_sb3 import roll_out, spread, vec_env
 from tests.support.bans import PROMPTS, WORDS
+from tests.support.sb3_agents import roll_out, spread, vec_env
 
 MaskablePPO = pytest.importorskip("sb3_contrib").MaskablePPO
 maskable = importlib.import_module("dyngen_agents.sb3.maskable")
