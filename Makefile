@@ -30,15 +30,17 @@ check: setup
 
 setup: $(STAMP)
 
-# Without a GPU, the CPU build of PyTorch is tried first: on Linux the plain one brings 5.8 GB of CUDA.
+# Without a GPU, the CPU build of PyTorch is taken if pip finds one: on Linux the plain one brings 5.8 GB of CUDA.
 define install-torch
 	if [ -n "$(TORCH_INDEX)" ]; then \
 	  $(PIP) install -c $(CONSTRAINTS) --index-url "$(TORCH_INDEX)" torch; \
-	elif nvidia-smi > /dev/null 2>&1 || ! $(PIP) install -c $(CONSTRAINTS) '$(TORCH)+cpu' 2> /dev/null; then \
-	  if [ "$$(uname)" = Linux ] && ! nvidia-smi > /dev/null 2>&1; then \
-	    echo "no GPU, and no CPU build of $(TORCH) in pip's indexes: this takes the CUDA build, 5.8 GB on disk."; \
-	    echo "make TORCH_INDEX=<the index of PyTorch's CPU builds> takes one of 0.7 GB instead."; \
-	  fi; \
+	elif nvidia-smi > /dev/null 2>&1 || [ "$$(uname)" != Linux ]; then \
+	  $(PIP) install -c $(CONSTRAINTS) torch; \
+	elif $(PIP) install -q --dry-run --no-deps '$(TORCH)+cpu' > /dev/null 2>&1; then \
+	  $(PIP) install -c $(CONSTRAINTS) '$(TORCH)+cpu'; \
+	else \
+	  echo "No GPU, and no CPU build of $(TORCH) in pip's indexes: this takes the one for CUDA, 5.8 GB on disk."; \
+	  echo "make TORCH_INDEX=<the index of CPU builds that PyTorch's installation page names> takes 0.8 GB instead."; \
 	  $(PIP) install -c $(CONSTRAINTS) torch; \
 	fi
 endef

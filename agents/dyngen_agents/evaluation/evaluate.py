@@ -1,4 +1,4 @@
-"""How good a run's model is beside the untrained one: the same prompts, none of them trained on, the same chance."""
+"""Evaluation: the trained and the untrained model complete the same held-out prompts with the same random numbers."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def evaluate(
     reward: CustomReward = None,
     user: User | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Play the eval part of the run's prompts with the trained and the untrained model.
+    """Compare a run's model with the untrained one on the eval part of the run's prompts, which was not trained on.
 
     Each example is played once (again only if there are fewer than `episodes`), by both models with equal uniforms.
     What was played is written to episodes.jsonl in the run's folder, for `rescore`; see `data.episodes`.
 
     Args:
         run: a folder, a name in runs/, or "latest". seed: of the choice of examples and of the sampling.
-        device: None is the run's own.
+        device: where models run; None is the run's own.
         reward, user: those from Python that the run was trained with, if it was; or others, to see what they say.
 
     Returns:
@@ -78,7 +78,11 @@ def evaluate(
 
 
 def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
-    """The figures of `evaluate` for N ≥ 2 episodes of one policy."""
+    """The figures that `evaluate` returns for one policy, from N ≥ 2 of its episodes.
+
+    Args:
+        batch: the episodes. reference: the untrained model, to measure KL and perplexity by.
+    """
     returns, mask = batch.episode_returns.double(), batch.completion_mask
     tokens = int(mask.sum())
     as_it_is = reference.distribution.with_sampling(SamplingConfig())
@@ -98,7 +102,10 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
 
 
 def ratings_of(batch: Trajectories) -> dict[str, Any]:
-    """What users thought of the turns, see `evaluate`; empty where fewer than two dialogues had two rated turns."""
+    """Means of the users' ratings, by the names that `evaluate` lists.
+
+    Empty if fewer than two dialogues had two rated turns: then there is no mean over later turns, or no spread.
+    """
     turns = [[turn["rating"] for turn in dialogue if turn.get("rating") is not None] for dialogue in batch.dialogues
              if dialogue is not None]  # fmt: skip
     later = [fmean(ratings[1:]) for ratings in turns if len(ratings) > 1]
@@ -113,6 +120,9 @@ def ratings_of(batch: Trajectories) -> dict[str, Any]:
 
 
 def kl_of_episodes(batch: Trajectories, reference: Reference) -> Tensor:
-    """(N,) float64: the sum of log π - log π_ref over each episode's tokens, nats."""
+    """The KL divergence of each episode from the reference, (N,) float64, in nats.
+
+    It is estimated by the sum of log π - log π_ref over the tokens that the policy chose.
+    """
     ref_logprobs = map_in_batches(reference.logprobs, batch, MAX_TOKENS)
     return ((batch.logprobs - ref_logprobs) * batch.completion_mask).double().sum(1)

@@ -21,7 +21,13 @@ SAMPLES, COUNT = "samples.md", 6
 def write_samples(
     run: Path, config: TrainConfig, policy: CausalLMPolicy, reference: Reference, given: FromPython = NOTHING
 ) -> None:
-    """Write samples.md: completions of prompts that were not trained on, by both models with equal uniforms."""
+    """Write samples.md: what both models make of the same held-out prompts, with the same random numbers.
+
+    Args:
+        run: the folder to write to.
+        policy: the trained model. reference: the untrained one.
+        given: the reward and the user from Python, if the run has them.
+    """
     env = make_env(config, COUNT, "eval", given.reward, given.user)
     examples = draw_examples(env, COUNT, config.seed)
 
@@ -36,7 +42,7 @@ def write_samples(
 
 
 def written(batch: Trajectories) -> list[str]:
-    """What each episode came to: a completion, or a dialogue after the prompt, the user's turns in brackets."""
+    """The text of each episode after its prompt: a completion, or a dialogue with the user's turns in brackets."""
     return [
         text if dialogue is None else _transcript(dialogue)
         for text, dialogue in zip(batch.texts, batch.dialogues, strict=True)
@@ -59,5 +65,5 @@ def samples_table(prompts: Sequence[str], before: Sequence[str], after: Sequence
 
 
 def table_cell(text: str) -> str:
-    """Text that cannot break the table: no bars, no line ends."""
+    """The text on one line, with `|` escaped, so that it fits into a cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")

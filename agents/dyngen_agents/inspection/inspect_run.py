@@ -33,7 +33,9 @@ def inspect_run(
     reward: CustomReward = None,
     user: User | None = None,
 ) -> dict[str, Any]:
-    """Play some episodes with a run's policy and say, for each token it chose, what was paid and what it thought.
+    """Play some episodes with a run's policy and collect the numbers of each token that it chose.
+
+    They are what training computes from: log-probs, rewards, and the quantities of the run's algorithm.
 
     The prompts are the first ones of `dyngen eval` with this seed, unless others are given.
 

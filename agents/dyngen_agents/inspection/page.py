@@ -9,7 +9,7 @@ from typing import Any
 
 
 def page(data: dict[str, Any]) -> str:
-    """The page for what `inspect_run` returns."""
+    """The HTML of the page that shows `data`, which `inspect_run` has returned."""
     template = files("dyngen_agents.inspection").joinpath("inspection.html").read_text(encoding="utf-8")
     return template.replace("@DATA@", embedded(data))
 
@@ -20,6 +20,6 @@ def embedded(data: Any) -> str:
 
 
 def write_page(data: dict[str, Any], path: Path) -> None:
-    """Write the page. Raises OSError if that fails."""
+    """Write the page of `data` to a file. Raises OSError if that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(data), encoding="utf-8")

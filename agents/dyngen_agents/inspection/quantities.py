@@ -20,7 +20,7 @@ MAX_TOKENS = 4096  # padded tokens of a forward pass: bounds memory, changes no 
 def quantities_of(
     batch: Trajectories, policy: CausalLMPolicy, reference: Reference, diagnostics: Diagnostics
 ) -> tuple[list[Quantity], Tensor]:
-    """All quantities in the order of the page, and the reference's log-probs (N, L)."""
+    """The quantities that the page offers, in its order, and the reference's log-probs (N, L) behind them."""
     ref_logprobs = map_in_batches(reference.logprobs, batch, MAX_TOKENS)
     entropies = entropies_of(policy, batch, MAX_TOKENS)
     paid = "What the environment paid for this token; they add up to the return"
@@ -37,7 +37,7 @@ def quantities_of(
 
 
 def notes_on_scale(scale: RewardScale, missing_eos_penalty: float) -> Iterator[str]:
-    """How the reward that is learned from differs from the environment's."""
+    """Sentences for the page on how the reward that is learned from differs from the environment's."""
     if scale != RewardScale():
         yield f"The learner's reward is the environment's times {scale.gain:.3g}, {scale.bias:+.3g} at the end."
     if missing_eos_penalty:

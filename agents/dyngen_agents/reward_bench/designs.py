@@ -23,7 +23,7 @@ _TAKEN = ("untrained",)
 
 @dataclass(frozen=True)
 class Design:
-    """A reward to train under. `expression` is as for `make_reward`, or names one's own reward: "mine.py:fn"."""
+    """A reward to train under: a name, and an expression for `make_reward` or one's own reward, "mine.py:fn"."""
 
     name: str
     expression: str
@@ -81,7 +81,7 @@ def designs_from(table: Any, source: str) -> tuple[Design, ...]:
 
 
 def parts(reward: Reward) -> frozenset[type[Reward]]:
-    """The kinds of reward that an expression is made of, those inside `clip`, `shaped` and the like included."""
+    """The classes of the rewards that a reward is made of, those inside `clip`, `shaped` and the like included."""
     found: set[type[Reward]] = set()
     for _, part in reward.terms():
         if isinstance(part, Product):

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """A policy: trained on a design with a seed, or, where `design` is None, untrained."""
+    """One policy of the bench: trained under a design with a seed, or the untrained one if `design` is None."""
 
     plan: Plan
     out: Path
@@ -34,7 +34,9 @@ class Job:
 
 
 def do(job: Job, stop: StopRequest, tick: Callable[[], None]) -> Scores | None:
-    """Train, if that has not been done, and measure. None if it was stopped before it was trained.
+    """Train the policy of a job, unless that has been done before, and measure it.
+
+    Returns None if a stop was asked for before the training was complete.
 
     Raises:
         ValueError, FloatingPointError, OSError: as `train`; the first two name the design.
@@ -57,7 +59,10 @@ def do(job: Job, stop: StopRequest, tick: Callable[[], None]) -> Scores | None:
 
 
 def finished_updates(job: Job) -> int:
-    """Of a job's run so far. Raises ValueError if the run is damaged or another reward's."""
+    """How many updates a job's run has finished, 0 if there is no run.
+
+    Raises ValueError if the run is damaged, or was trained on another reward.
+    """
     assert job.design is not None
     folder = run_folder(job.out, job.design, job.seed)
     if not has_checkpoint(folder):
@@ -71,7 +76,7 @@ def finished_updates(job: Job) -> int:
 
 
 def seconds_per_update(job: Job, stop: StopRequest, tick: Callable[[], None]) -> float:
-    """The time of a job's second update; the first one warms up. Nothing is kept."""
+    """Time one update of a job's run, the second: the first warms up. Nothing is written."""
     assert job.design is not None
     learner = Learner(job.plan.run(job.design, job.seed, job.out), job.plan.algorithm)
     learner.learn(learner.play())

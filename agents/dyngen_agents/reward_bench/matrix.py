@@ -18,7 +18,7 @@ UNTRAINED = "untrained"
 
 @dataclass(frozen=True)
 class Cell:
-    """A policy by a measure.
+    """One entry of the matrix: a policy, measured by one measure, over all seeds.
 
     `level` is the figure itself, `change` its difference to the untrained policy on the same episodes. `effect` is the
     change in standard deviations that episodes of the untrained policy have; None where they have none.
@@ -31,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A policy, over all seeds: cells by design and by `Measure.key`."""
+    """One row of the matrix: a policy's cells, by the design or the `Measure.key` that it is measured by."""
 
     rewards: dict[str, Cell]
     measures: dict[str, Cell]
@@ -47,7 +47,12 @@ class Matrix:
 
 
 def build_matrix(designs: Sequence[Design], scores: Mapping[str | None, Sequence[Scores]]) -> Matrix:
-    """The matrix of scores by design, None for untrained, with those of one seed at the same place in each."""
+    """Build the matrix from each policy's scores.
+
+    Args:
+        scores: by the name of the design that was trained on, None for the untrained policy; a score for each seed, in
+            the same order everywhere.
+    """
     untrained = scores[None]
     rows = {UNTRAINED: _row(untrained, untrained)}
     rows |= {design.name: _row(scores[design.name], untrained) for design in designs}

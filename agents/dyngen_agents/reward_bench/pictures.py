@@ -32,7 +32,7 @@ LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 
 
 def draw_matrix(path: Path, designs: Sequence[Design], matrix: Matrix) -> None:
-    """Write a PNG: a row a policy, a column a measure, coloured by the change from the untrained policy."""
+    """Write the matrix as a PNG: rows are policies, columns measures, colours the change from the untrained policy."""
     width, height = len(designs) + GAP + len(MEASURES), len(matrix.rows)
     figure = Figure(figsize=(4.2 + 1.05 * width, 2.3 + 0.62 * height), dpi=100, layout="constrained")
     axes = figure.subplots()
@@ -106,7 +106,7 @@ def _draw_cell(
 
 
 def draw_curves(path: Path, designs: Sequence[Design], runs: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> None:
-    """Write a PNG: each design's own reward over the updates, and the KL of all of them.
+    """Write the learning curves as a PNG: each design's own reward over the updates, and the KL of all designs.
 
     Args:
         runs: by design, a run's records of `metrics.jsonl` for each seed.

@@ -34,17 +34,17 @@ class Plan:
 
 
 def run_folder(out: Path, design: Design, seed: int) -> Path:
-    """Where a run is kept."""
+    """The folder of one run within the bench's folder `out`."""
     return out / design.name / f"seed-{seed}"
 
 
 def write_plan(plan: Plan, out: Path) -> None:
-    """Write bench.json."""
+    """Keep the plan as bench.json in the bench's folder."""
     (out / PLAN).write_text(json.dumps(plan_as_json(plan), indent=2) + "\n", encoding="utf-8")
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
-    """What `read_plan` reads."""
+    """The plan as values that JSON can hold, the inverse of `read_plan`."""
     designs = {design.name: design.expression for design in plan.designs}
     return asdict(plan) | {"designs": designs, "algorithm_name": algorithm_name(plan.algorithm)}
 

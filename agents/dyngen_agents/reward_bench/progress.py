@@ -10,7 +10,7 @@ from dyngen_agents.training.progress import console, time_left
 
 
 class BenchProgress:
-    """Used as a context."""
+    """The bar of a bench, over the updates of all its runs. A context manager; without a terminal it shows nothing."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -34,17 +34,17 @@ class BenchProgress:
         self._bar.stop()
 
     def begin(self, done: int, total: int) -> None:
-        """There are `total` updates to do, `done` of which are done already."""
+        """Tell that there are `total` updates to do, `done` of which an earlier bench has done."""
         self._earlier, self._total, self._began = done, total, time.monotonic()
         self.ticks(0)
 
     def ticks(self, count: int) -> None:
-        """So many updates have been done since the beginning."""
+        """Tell that `count` updates have been done since `begin`."""
         self._done = count
         left = time_left(self.seconds_left()) if count else ""
         self._bar.update(self._task, completed=self._earlier + count, total=self._total, left=left)
 
     def seconds_left(self) -> float:
-        """At the pace so far; 0 before the first update."""
+        """The time that the bench still takes at the pace so far; 0 before the first update."""
         passed = time.monotonic() - self._began
         return passed / self._done * (self._total - self._earlier - self._done) if self._done else 0.0

@@ -13,7 +13,7 @@ from dyngen_agents.reward_bench.scores import MEASURES
 
 
 def outcome_table(results: dict[str, Any]) -> RenderableType:
-    """What results.json holds: a row a measure, a column a policy, bold where it differs from the untrained one."""
+    """The content of results.json as a table: rows are measures, columns policies, bold where the change is certain."""
     rows = results["matrix"]
     table = Table("", *rows, header_style="bold", caption=f"bold: changed, by 95% intervals over {results['interval']}")
     for column in table.columns:

@@ -51,7 +51,7 @@ def draw_learning_curve(path: Path, metrics: Sequence[dict[str, Any]], title: st
 
 
 def running_mean(values: np.ndarray, window: int = 9) -> np.ndarray:
-    """(N,): the mean of each value and its neighbours in a centred window, of which the ends have only one half."""
+    """Smooth values (N,): each becomes the mean of a centred window, which at the ends has only one half."""
     half = window // 2
     return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
 

@@ -17,13 +17,13 @@ class Board(Protocol):
     """Something that shows the numbers of a run."""
 
     def write(self, update: int, numbers: dict[str, float]) -> None:
-        """One update: numbers by name."""
+        """Show the numbers of one update, by name."""
 
     def flush(self) -> None:
-        """Have everything where it belongs."""
+        """Write or send what is buffered."""
 
     def close(self) -> None:
-        """There will be no more."""
+        """End the log: there will be no more updates."""
 
 
 class MetricsLog:

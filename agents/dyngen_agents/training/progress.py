@@ -17,17 +17,17 @@ console = Console(stderr=True)
 
 
 class TrainingProgress(Protocol):
-    """Told what a run does; used as a context."""
+    """What a training run reports to, as a context manager: a bar, lines of text, or nothing."""
 
     def __enter__(self) -> TrainingProgress: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def say(self, message: str) -> None:
-        """Something about the run that a person should know."""
+        """Show a message about the run."""
 
     def phase(self, name: str) -> None:
-        """The run begins something: "playing", "learning", ..."""
+        """The run begins something that takes time: "playing", "learning", "sampling"."""
 
     def tokens(self, count: int) -> None:
         """The policy chose `count` more tokens."""
@@ -37,14 +37,19 @@ class TrainingProgress(Protocol):
 
 
 def training_progress(done: int, total: int, shown: bool = True) -> TrainingProgress:
-    """The progress of `total` updates, `done` of which are there already, on standard error."""
+    """Progress on standard error, as a bar on a terminal and as lines elsewhere.
+
+    Args:
+        done: updates that the run has finished before. total: all that it shall have.
+        shown: False shows nothing.
+    """
     if not shown:
         return NoProgress()
     return TerminalBar(done, total) if console.is_terminal else PlainLines(done, total)
 
 
 class NoProgress:
-    """Shows nothing."""
+    """A run that nobody watches: shows nothing."""
 
     def __enter__(self) -> NoProgress:
         return self
@@ -151,7 +156,7 @@ def _print(text: str) -> None:
 
 
 def summary(metrics: dict[str, Any]) -> str:
-    """One line about an update."""
+    """The most important numbers of an update on one line."""
     return (
         f"reward {metrics['reward']:+.3f}  KL/token {metrics['kl_per_token']:.3f}  entropy {metrics['entropy']:.2f}  "
         f"{metrics['tokens_per_second']:,.0f} tokens/s"
@@ -159,7 +164,7 @@ def summary(metrics: dict[str, Any]) -> str:
 
 
 def time_left(seconds: float) -> str:
-    """As minutes and seconds, with hours where there are any."""
+    """A duration such as "1:05 left" or "2:00:10 left"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return (f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}") + " left"

@@ -19,7 +19,7 @@ def check_tracker(name: TrackerName | None) -> None:
 
 
 class Tracker:
-    """A run as an experiment tracker knows it.
+    """The numbers of a run, sent to an experiment tracker.
 
     Args:
         name: of the tracker.
@@ -33,14 +33,14 @@ class Tracker:
         self._run = _package(name).init(project=project, name=run.name, config=settings, resume="allow", **identity)
 
     def write(self, update: int, numbers: dict[str, float]) -> None:
-        """Log one update: numbers by name."""
+        """Send the numbers of one update, by name."""
         self._run.log(numbers, step=update)
 
     def flush(self) -> None:
-        """The tracker sends what it has by itself."""
+        """Does nothing: trackers send what they have by themselves."""
 
     def close(self) -> None:
-        """Send the rest and part."""
+        """Send the rest and end the tracker's run."""
         self._run.finish()
 
 

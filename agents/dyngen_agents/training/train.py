@@ -49,8 +49,9 @@ def train(
 ) -> Path:
     """Train a language model, or go on with a run, and return the run's folder.
 
-    The folder is a checkpoint at any time (see `runs.checkpoint`); beside it are metrics.jsonl, tensorboard/,
-    learning_curve.png and samples.md. The first Ctrl-C ends the run early, saved; `config.resume` goes on with it.
+    The folder is a checkpoint at any time (see `runs.checkpoint`), with metrics.jsonl, learning_curve.png, samples.md.
+    TensorBoard's events are where `tensorboard_folder` says. The first Ctrl-C ends the run early, saved;
+    `config.resume` goes on with it.
 
     Several processes that `torchrun` or `accelerate launch` has started share one run: each calls this function with
     the same arguments, and only the first of them writes.
@@ -164,7 +165,7 @@ class _Loop:
             raise
 
     def save(self) -> None:
-        """A checkpoint and a figure, if there is something new. Only one process writes; nobody waits for it."""
+        """Write a checkpoint and the figure, if updates have been made since the last. Only one process writes."""
         if self.saved == self.learner.iteration:
             return
         if self.learner.processes.first:
@@ -181,7 +182,7 @@ class _Loop:
         return self.seconds_left() <= 0 or self.stop.signal is not None
 
     def seconds_left(self) -> float:
-        """Until the run ends, at the pace it had so far; 0 if the time is used up."""
+        """The time until the run ends, at its pace so far; 0 if its minutes are used up."""
         config, passed = self.learner.config, time.monotonic() - self.began
         done = self.learner.iteration - self.first
         left = (config.updates - self.learner.iteration) * passed / done if done else float("inf")
