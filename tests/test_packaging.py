@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import dyngen_env
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"dyngen_env": ROOT / "dyngen_env", "dyngen_agents": ROOT / "agents" / "dyngen_agents"}
 
@@ -24,5 +26,6 @@ def test_a_wheel_holds_every_file_of_both_packages_under_their_import_names(tmp_
     with zipfile.ZipFile(built) as wheel:
         files = {name for name in wheel.namelist() if ".dist-info/" not in name}
         assert files == expected
+        assert f"dyngen_env-{dyngen_env.__version__}.dist-info/METADATA" in wheel.namelist()
         [entry_points] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
         assert "dyngen = dyngen_agents.cli.main:main" in wheel.read(entry_points).decode()

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.environment import make_env
 from dyngen_agents.runs.from_python import NOTHING, FromPython
 from dyngen_agents.runs.models import policy_and_reference
+from dyngen_env import __version__
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.scoring.diversity import distinct_n
 
@@ -196,11 +197,6 @@ class Learner:
 
 
 def versions() -> dict[str, str]:
-    """Of what the numbers of a run depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("dyngen-env", "torch", "transformers", "gymnasium", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree that is not installed
-            found[package] = "unknown"
-    return found
+    """Versions of what the numbers of a run depend on, by the names of the distributions."""
+    found = {"python": platform.python_version(), "dyngen-env": __version__}
+    return found | {package: version(package) for package in ("torch", "transformers", "gymnasium", "numpy")}
