@@ -16,7 +16,13 @@ from dyngen_env.mdp.state import TokenState
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What a task asks for: a prompt, and optionally a reference answer or other facts a reward may use."""
+    """What an episode is about: the prompt that the agent sees, and what only rewards and users see.
+
+    Attributes:
+        prompt: the text that the context begins with.
+        reference: an answer that rewards may compare the agent's with; None if the task has none.
+        facts: whatever else a reward or a user of the same task needs to know.
+    """
 
     prompt: str
     reference: str | None = None
@@ -25,9 +31,13 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A user's answer to one turn: words, a rating (the reward's scale is the user's), and whether they leave.
+    """A user's answer to one turn of the agent.
 
-    `ends` is False while the dialogue goes on, True when the user ends it, "goal" when they got what they wanted.
+    Attributes:
+        text: what the user says; it is appended to the context, where the agent reads it.
+        rating: how much the user liked the turn, on a scale that the user chooses (the users of this package: -4 to
+            4); None if they say nothing about it. The reward `rating` pays it.
+        ends: False while the dialogue goes on, True when the user ends it, "goal" when they got what they wanted.
     """
 
     text: str = ""
@@ -37,9 +47,15 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """One row's dialogue so far, as text: what the user was asked to want, and the turns that were taken.
+    """The dialogue of one episode so far, as text.
 
-    `completions[i]` was answered by `feedback[i]`; while a user is being asked, the last completion has none yet.
+    Attributes:
+        example: what the dialogue began with.
+        persona: what the user keeps in mind about themselves during the episode, made by `User.begin`: their wishes,
+            their patience. The agent never sees it.
+        completions: the agent's turns, without their stop strings and control tokens.
+        feedback: the user's answers: `feedback[i]` answers `completions[i]`. While a user is being asked, the last
+            completion has no answer yet.
     """
 
     example: Example
@@ -48,37 +64,38 @@ class Dialogue:
     feedback: tuple[Feedback, ...] = ()
 
     def said(self, completion: str) -> Dialogue:
-        """The dialogue after the agent's turn."""
+        """The dialogue after one more turn of the agent."""
         return Dialogue(self.example, self.persona, (*self.completions, completion), self.feedback)
 
     def heard(self, feedback: Feedback) -> Dialogue:
-        """The dialogue after the user's answer."""
+        """The dialogue after the user's answer to the last turn."""
         return Dialogue(self.example, self.persona, self.completions, (*self.feedback, feedback))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One step of B rows, as rewards see it: s, a, s' and what was said.
+    """One step of B rows as rewards see it: state s, action a, next state s', and what was said.
 
-    `rows` lists the R rows whose turn just ended; `completions`, `examples`, `feedback` and `dialogues` are aligned
-    with it (`completions` decodes on first access, so rewards that read no text cost no text). The completed turn of
-    row `rows[i]` is `spoken.tokens[rows[i], before.turn_start[rows[i]]:spoken.length[rows[i]]]`.
+    R rows have just ended a turn. What belongs to these turns is given in the order of `rows`, what belongs to every
+    row in the order of the batch. Text is decoded when `completions` is first read, so that rewards that look at
+    tokens alone cost no decoding. The tokens of the turn that row `rows[i]` has ended are
+    `spoken.tokens[rows[i], before.turn_start[rows[i]] : spoken.length[rows[i]]]`.
     """
 
-    before: TokenState
-    actions: torch.Tensor  # (B,) int64
-    spoken: TokenState  # after the agent's token, before the user's answer
-    after: TokenState
+    before: TokenState  # s
+    actions: torch.Tensor  # (B,) int64, a
+    spoken: TokenState  # after the agent's tokens, before the users' answers
+    after: TokenState  # s', the answers included
     turn_ended: torch.Tensor  # (B,) bool, True exactly at `rows`
-    rows: Sequence[int] = ()
-    completions: Sequence[str] = ()
-    examples: Sequence[Example] = ()
-    feedback: Sequence[Feedback] = ()
-    dialogues: Sequence[Dialogue | None] = ()  # with this turn and its feedback; None where no user answers
-    playing: Sequence[Example] = ()  # (B,) what each row plays, whether its turn ended or not
+    rows: Sequence[int] = ()  # (R,) which rows have ended a turn in this step
+    completions: Sequence[str] = ()  # (R,) what the agent wrote in the turn
+    examples: Sequence[Example] = ()  # (R,) what the row is about
+    feedback: Sequence[Feedback] = ()  # (R,) the user's answer; an empty one where nobody answers
+    dialogues: Sequence[Dialogue | None] = ()  # (R,) this turn and its answer included; None where nobody answers
+    playing: Sequence[Example] = ()  # (B,) what each row is about, whether its turn ended or not
     talks: Sequence[Dialogue | None] = ()  # (B,) each row's dialogue before this step
 
     @property
     def live(self) -> torch.Tensor:
-        """(B,) bool: rows that were live before the step. Only they can be paid."""
+        """(B,) bool: rows whose episode was going on before the step. Only they can be paid."""
         return self.before.live

@@ -1,4 +1,4 @@
-"""What happens between two turns of the agent: users read what it said, and answer."""
+"""What happens between two turns of the agent: a user reads what it wrote and answers, in tokens."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ QUIET = Feedback()
 
 
 class Answers(NamedTuple):
-    """What has become of R rows whose turn ended."""
+    """What users have answered in R rows whose turn had ended."""
 
-    state: TokenState  # of all B rows
+    state: TokenState  # of all B rows, with the answers
     feedback: list[Feedback]  # (R,)
-    dialogues: list[Dialogue | None]  # (R,)
-    forgot: list[int]  # rows whose oldest turns had to go
+    dialogues: list[Dialogue | None]  # (R,) with the turns and the answers; None where nobody answers
+    forgot: list[int]  # rows that had to drop their oldest turns
 
 
 class Conversation:
-    """A user who answers, in the agent's language. It keeps no state of the dialogues.
+    """Asks a user about the agent's turns and appends what they say to the context.
+
+    It remembers nothing of the dialogues: they are passed in and out. Where the user never answers, every turn is the
+    last one of its episode.
 
     Args:
-        rated: whether the user's rating stands before their words, as a control token.
+        user: who answers; `users.Silent` is nobody.
+        tokenizer: turns the user's words into tokens, with those that close the agent's turn and open its next one.
+        max_turns: how many turns the agent has in an episode, at most.
+        rating_tokens: whether the user's rating stands before their words, as a control token.
         reserve_tokens: before each turn of the agent, drop the oldest turns until this many tokens are free. None
             never drops any.
     """
@@ -41,15 +47,23 @@ class Conversation:
         self,
         user: User,
         tokenizer: Tokenizer,
+        *,
         max_turns: int,
-        rated: bool = False,
+        rating_tokens: bool = False,
         reserve_tokens: int | None = None,
     ):
-        self.user, self.tokenizer, self.max_turns, self.rated = user, tokenizer, max_turns, rated
-        self.reserve_tokens = reserve_tokens
+        self.user, self.tokenizer, self.max_turns = user, tokenizer, max_turns
+        self.rating_tokens, self.reserve_tokens = rating_tokens, reserve_tokens
 
     def begin(self, examples: Sequence, seeds: np.ndarray) -> list[Dialogue | None]:
-        """The dialogues of new episodes with these seeds; None where nobody will answer."""
+        """The dialogues of new episodes about R examples.
+
+        Args:
+            seeds: (R,) uint64, of the episodes; users draw their personas from them.
+
+        Returns:
+            (R,) dialogues in which nothing has been said; None where nobody answers.
+        """
         if not self.user.answers:
             return [None] * len(examples)
         personas = self.user.begin(examples, [stream_generator(seed, "user", 0) for seed in seeds])
@@ -63,8 +77,18 @@ class Conversation:
         dialogues: Sequence[Dialogue | None],
         seeds: np.ndarray,
     ) -> Answers:
-        """Ask the users of `rows` (R,), whose turn ended, and append their words. An illegal token, or a context that
-        is full, ends a dialogue unheard.
+        """What users answer to turns that have ended. Nobody answers a turn that an illegal token or a full context
+        has ended: its dialogue is over.
+
+        Args:
+            spoken: the state of B rows after the agent's tokens.
+            rows: (R,) whose turn has just ended.
+            said: (R,) what the agent wrote in these turns.
+            dialogues: (R,) before these turns.
+            seeds: (R,) uint64, of the episodes; users draw what they say from them.
+
+        Raises:
+            ValueError: the user gives another number of answers than there are dialogues.
         """
         feedback = [QUIET] * len(rows)
         if not self.user.answers or not rows:
@@ -80,7 +104,7 @@ class Conversation:
         for i, answer in zip(asked, answers, strict=True):
             feedback[i], talks[i] = answer, talks[i].heard(answer)
             last = int(spoken.tokens[rows[i], lengths[rows[i]] - 1])
-            rating = (answer.rating,) if self.rated and answer.rating is not None else ()
+            rating = (answer.rating,) if self.rating_tokens and answer.rating is not None else ()
             words.append(self.tokenizer.encode_reply(answer.text, last, *rating))
             ends.append(self._end(talks[i], answer))
         heard = [rows[i] for i in asked]
@@ -121,12 +145,17 @@ class Conversation:
 
 
 def oldest_turns(chosen: Sequence[bool], excess: int) -> tuple[int, int]:
-    """Where to cut a row, and how many tokens: the fewest of its oldest turns that have at least `excess` tokens.
+    """Which tokens of a row to drop so that at least `excess` become free: as few of its oldest turns as possible.
 
-    A turn goes with the user's answer to it. What stands before the first turn, and the last turn, stay.
+    A turn is dropped together with the user's answer to it. What stands before the first turn is kept, and so is the
+    last turn, even if too few tokens become free.
 
     Args:
-        chosen: (L,) the row's completion_mask.
+        chosen: (L,) bool, the row's `completion_mask`: True where the agent chose the token.
+        excess: how many tokens must become free; none if it is not above 0.
+
+    Returns:
+        The position of the first token to drop, and how many there are.
     """
     begins = [i for i, mine in enumerate(chosen) if mine and not chosen[i - 1]]  # chosen[0] never is the agent's
     if excess <= 0 or len(begins) < 2:

@@ -82,4 +82,13 @@ def ended_episodes(
         dialogues += talks[turns[of_turns]].tolist()
         dialogues += [talk.said(text) for talk, text in zip(talks[cut_off], unfinished, strict=True)]
     rows = np.concatenate([turns[of_turns], np.array(cut_off, dtype=turns.dtype)])
-    return Ends(rows, ended, state.finish, texts, dialogues, paid, parts.ledger.names, parts.ledger.implied)
+    return Ends(
+        rows=rows,
+        ended=ended,
+        finish=state.finish,
+        texts=texts,
+        dialogues=dialogues,
+        paid=paid,
+        names=parts.ledger.names,
+        implied=parts.ledger.implied,
+    )

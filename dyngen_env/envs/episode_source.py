@@ -17,16 +17,22 @@ from dyngen_env.types import Example
 
 
 class PromptLimit:
-    """Turns prompts into at most `room` ids each."""
+    """Turns prompts into tokens, and sees to it that they leave room for a completion.
 
-    def __init__(self, encode: Callable[[str], list[int]], room: int, truncate: bool):
+    Args:
+        encode: makes the tokens of one prompt.
+        room: how many tokens a prompt may have.
+        truncate: whether longer prompts lose their beginning; if not they are an error.
+    """
+
+    def __init__(self, encode: Callable[[str], list[int]], *, room: int, truncate: bool):
         self.encode, self.room, self.truncate = encode, room, truncate
 
     def __call__(self, prompts: Sequence[str]) -> Sequence[list[int]]:
-        """The ids of each prompt.
+        """The tokens of each prompt.
 
         Raises:
-            ValueError: prompts leave no room for a completion; they are listed.
+            ValueError: some prompts are too long; they are listed, with what can be done about it.
         """
         ids = _encoded(self.encode, tuple(prompts))
         long = [(len(i), p) for p, i in zip(prompts, ids, strict=True) if len(i) > self.room]
@@ -50,30 +56,45 @@ def _encoded(encode: Callable[[str], list[int]], prompts: tuple[str, ...]) -> Se
 
 @dataclass(frozen=True)
 class Drawn:
-    """Examples for R rows with their tokens (R, L), -1 where empty, and their lengths (R,)."""
+    """What R rows are going to play."""
 
-    examples: list[Example]
-    tokens: torch.Tensor
-    lengths: torch.Tensor
+    examples: list[Example]  # (R,)
+    tokens: torch.Tensor  # (R, L) int64, the prompts, -1 where empty
+    lengths: torch.Tensor  # (R,) int64, of the prompts in tokens
 
 
 class ExampleSource:
-    """The examples of a task with their tokens (R, L), -1 where empty, on a device."""
+    """The examples of a task, with their prompts as tokens on a device.
 
-    def __init__(self, task: Task, limit: PromptLimit, context: int, device: torch.device):
+    Args:
+        task: where the examples come from. If it is a list of prompts (`tasks.Prompts`), they are all encoded here,
+            once, so that prompts that are too long are found at once.
+        limit: makes tokens of prompts.
+        context: L, how wide rows of tokens are.
+        device: where the tokens lie.
+
+    Raises:
+        ValueError: prompts of a list are too long.
+    """
+
+    def __init__(self, task: Task, limit: PromptLimit, *, context: int, device: torch.device):
         self.task, self.limit, self.context, self.device = task, limit, context, device
         self._table: tuple[torch.Tensor, torch.Tensor] | None = None
         if isinstance(task, Prompts):
             self._table = self._pad(limit([e.prompt for e in task.examples]))
 
     def draw(self, episode_seeds: np.ndarray) -> Drawn:
-        """The examples of new episodes with seeds (R,)."""
+        """What episodes with these seeds (R,) uint64 play: equal seeds play equal examples."""
         if self._table is not None:
             return self.at(self.task.pick(stream_uniform(episode_seeds, "task")))  # type: ignore[attr-defined]
         return self.of([self.task.sample(stream_generator(seed, "task")) for seed in episode_seeds])
 
     def at(self, indices: np.ndarray) -> Drawn:
-        """The examples with these indices (R,). Only for tasks whose examples can be listed."""
+        """The examples with these indices (R,).
+
+        Raises:
+            ValueError: an index out of range, or a task whose examples cannot be listed.
+        """
         if self._table is None or not isinstance(self.task, Prompts):
             raise ValueError(f'{type(self.task).__name__} has no list of examples: use the option "prompt"')
         examples = self.task.examples
@@ -85,7 +106,7 @@ class ExampleSource:
         return Drawn([examples[i] for i in indices.tolist()], tokens, lengths)
 
     def of(self, examples: list[Example]) -> Drawn:
-        """Given examples."""
+        """These examples (R,), wherever they come from. Raises ValueError if a prompt is too long."""
         return Drawn(examples, *self._pad(self.limit([e.prompt for e in examples])))
 
     def chosen(self, options: dict[str, Any], rows: int) -> Drawn | None:

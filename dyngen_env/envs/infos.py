@@ -1,7 +1,8 @@
-"""What an episode's end reports: why it ended, its text, what each part of the reward paid.
+"""The infos of episodes that have ended: why they ended, what was written, what each part of the reward paid.
 
-With numpy output infos are laid out as Gymnasium's own vector envs lay them out. With torch output the same keys hold
-tensors, and texts that are decoded when they are read, so an end costs nothing that nobody looks at.
+As arrays they are laid out as Gymnasium's own vector envs lay out theirs: under each key an array of B values, and
+beside it under `_key` which rows have one. As tensors they have the same keys, and what must be decoded for them is
+decoded when somebody reads it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from dyngen_env.types import Dialogue
 
 
 class LazySequence(Sequence[Any]):
-    """A sequence whose items are made, all at once, when the first is read."""
+    """A sequence whose items are made when one of them is first read, all at once.
+
+    Args:
+        count: how many items there will be.
+        make: makes them.
+    """
 
     def __init__(self, count: int, make: Callable[[], Any]):
         self._count, self._make = count, make
@@ -41,34 +47,34 @@ class LazySequence(Sequence[Any]):
         return f"LazySequence({list(self)!r})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ends:
-    """The episodes that ended in one step of B rows; E of them."""
+    """What there is to tell of E episodes that ended in one step of B rows. K is the number of reward terms."""
 
     rows: np.ndarray  # (E,) which rows
     ended: np.ndarray  # (B,) bool, True exactly at `rows`
-    finish: torch.Tensor  # (B,) int64
+    finish: torch.Tensor  # (B,) int64, index into FINISH_REASONS
     texts: Sequence[str]  # (E,) the last completions
     dialogues: Sequence[Dialogue | None]  # (E,), or empty where nobody answers
-    paid: torch.Tensor  # (B, K) float64, each term's sum over the episode
-    names: Sequence[str]  # (K,)
-    implied: str | None  # a term that nobody asked for: reported only of rows that chose an illegal token
+    paid: torch.Tensor  # (B, K) float64, what each term has paid in the episode
+    names: Sequence[str]  # (K,) of the terms
+    implied: str | None  # the term for illegal tokens if only the env asked for it: told of rows that chose one
 
     def finish_reasons(self) -> np.ndarray:
-        """(B,) str, None in rows that go on."""
+        """(B,) str, why episodes ended; None in rows that go on."""
         finish = self.finish.numpy(force=True)
         return self._spread([FINISH_REASONS[why] for why in finish[self.rows].tolist()])
 
     def last_texts(self) -> np.ndarray:
-        """(B,) str, None in rows that go on."""
+        """(B,) str, the last completions; None in rows that go on."""
         return self._spread(self.texts)
 
     def transcripts(self) -> np.ndarray:
-        """(B,) lists, None in rows that go on and where nobody answers."""
+        """(B,) the dialogues as `transcript` gives them; None in rows that go on and where nobody answers."""
         return self._spread([d and transcript(d) for d in self.dialogues])
 
     def talked(self) -> np.ndarray:
-        """(B,) bool: where there is a transcript."""
+        """(B,) bool, where there is a transcript."""
         talked = np.zeros(len(self.ended), dtype=bool)
         if len(self.dialogues):
             talked[self.rows] = [d is not None for d in self.dialogues]
@@ -82,7 +88,7 @@ class Ends:
 
 
 def array_infos(ends: Ends) -> dict[str, Any]:
-    """As `gymnasium.vector.VectorEnv` collects the infos of single envs: what no row has is left out."""
+    """Infos as arrays, as Gymnasium's vector envs collect those of single envs. A key that no row has is left out."""
     paid, illegal = ends.paid.numpy(force=True), ends.finish.numpy(force=True) == ILLEGAL
     terms: dict[str, np.ndarray] = {}
     for name, amount in zip(ends.names, paid.T, strict=True):
@@ -102,7 +108,7 @@ def _put(terms: dict[str, np.ndarray], name: str, mask: np.ndarray, amount: np.n
 
 
 def tensor_infos(ends: Ends) -> dict[str, Any]:
-    """The same keys as tensors and lazy sequences. Every term is there in every step."""
+    """Infos as tensors, and as sequences that are decoded when they are read. Every term is there, whoever ended."""
     count = len(ends.ended)
     ended = torch.from_numpy(ends.ended.copy()).to(ends.paid.device)
     paid = torch.where(ended.unsqueeze(1), ends.paid, 0.0)
@@ -123,9 +129,9 @@ def tensor_infos(ends: Ends) -> dict[str, Any]:
 
 
 def info_of_row(infos: dict[str, Any], row: int) -> dict[str, Any]:
-    """One row of a vector env's infos, as a single env would have written it: plain numbers, copied arrays.
+    """The infos of one row of a vector env, as a single env returns them: plain numbers and copies of arrays.
 
-    A key `k` counts where its mask `_k` says so, or everywhere if it has none.
+    A row has the key `k` if the mask `_k` says so, or if there is no such mask.
     """
     out: dict[str, Any] = {}
     for key, value in infos.items():
@@ -141,7 +147,7 @@ def _plain(value: Any) -> Any:
 
 
 def transcript(dialogue: Dialogue) -> list[dict[str, Any]]:
-    """A dialogue as a list of `{"role", "text"}`; the user's answers carry their `rating`."""
+    """A dialogue as a list of turns, `{"role": "user" or "agent", "text": ...}`; answers have their `rating`, too."""
     turns: list[dict[str, Any]] = [{"role": "user", "text": dialogue.example.prompt}]
     for i, completion in enumerate(dialogue.completions):
         turns.append({"role": "agent", "text": completion})

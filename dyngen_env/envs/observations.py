@@ -1,4 +1,4 @@
-"""What the agent is shown of a state: tokens, a dict for language models, or text."""
+"""What an agent observes of a state: its tokens, a dict of inputs for language models, or its text."""
 
 from __future__ import annotations
 
@@ -50,14 +50,22 @@ def _no_shared_memory(space: AnyText, n: int = 1, ctx: Any = None) -> Any:
 
 
 class Observer:
-    """The observation space of one kind, and the observation of a batch of states.
+    """The observation space of one kind, and the observations of a batch of states.
 
     Args:
-        kind: "tokens": Box(-1, V-1, (L,), int64). "dict": `input_ids` (L,), a valid id where empty, `attention_mask`
-            (L,), `completion_mask` (L,), `tokens_left` (1,). "text": the text so far, without control tokens.
+        kind: "tokens" observes the context, Box(-1, V-1, (L,), int64), -1 where it is empty. "dict" observes what
+            language models take: `input_ids` (L,), a valid token where the context is empty, `attention_mask` (L,),
+            0 there, `completion_mask` (L,), 1 where the agent chose the token, and `tokens_left` (1,) of the turn.
+            "text" observes the text of the context, without control tokens.
+        tokenizer: of V tokens.
+        context: L.
+        max_new_tokens: how many tokens a turn may have.
+
+    Raises:
+        ValueError: another kind.
     """
 
-    def __init__(self, kind: str, tokenizer: Tokenizer, context: int, max_new_tokens: int):
+    def __init__(self, kind: str, tokenizer: Tokenizer, *, context: int, max_new_tokens: int):
         if kind not in OBSERVATIONS:
             raise ValueError(f"unknown observation {kind!r}: expected one of {', '.join(OBSERVATIONS)}")
         self.kind, self.tokenizer, self.max_new_tokens = kind, tokenizer, max_new_tokens
@@ -78,7 +86,10 @@ class Observer:
             self.space = AnyText(context * longest)
 
     def tensors(self, state: TokenState) -> Any:
-        """Batched observations as tensors, (B, L) or a dict of such; "text" gives a tuple of B strings."""
+        """The observations of B rows: a tensor (B, L) or a dict of tensors, on the state's device, or a tuple of texts.
+
+        The tensor (B, L) is the state's own: do not write to it.
+        """
         if self.kind == "tokens":
             return state.tokens
         if self.kind == "text":
@@ -93,7 +104,7 @@ class Observer:
         }
 
     def arrays(self, state: TokenState) -> Any:
-        """The same as numpy arrays that share no memory with the state."""
+        """The same observations as numpy arrays, which share no memory with the state."""
         seen = self.tensors(state)
         if isinstance(seen, torch.Tensor):
             return np.array(seen.numpy(force=True))
@@ -103,7 +114,7 @@ class Observer:
 
 
 def row_of(observations: Any, row: int) -> Any:
-    """One row of batched observations, unbatched and copied."""
+    """The observation of one row of a batch, as a copy."""
     if isinstance(observations, dict):
         return {key: value[row].copy() for key, value in observations.items()}
     one = observations[row]

@@ -62,7 +62,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
         user,
         tokenizer,
         max_turns=turns,
-        rated=bool(options.rating_tokens),
+        rating_tokens=bool(options.rating_tokens),
         reserve_tokens=new if options.context_overflow == "drop_oldest" else None,
     )
     if new >= context:
@@ -81,7 +81,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
         model=model,
         user=user,
         task=task,
-        source=ExampleSource(task, limit, context, device),
+        source=ExampleSource(task, limit, context=context, device=device),
         conversation=conversation,
         rules=rules,
         stop=stop,

@@ -1,4 +1,4 @@
-"""Pictures of a batch of states: text for terminals, images for everything that films environments."""
+"""What `render` shows of a state: text with colours, frames on the terminal, or images for videos."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ COLUMNS, LINES = 62, 15
 
 
 class Ink(NamedTuple):
-    """How a kind of text looks: on paper, in a terminal, by rich's name for it."""
+    """The colour of a kind of text."""
 
-    rgb: tuple[int, int, int]
-    ansi: str
-    rich: str
+    rgb: tuple[int, int, int]  # in images
+    ansi: str  # the number of an ANSI escape sequence
+    rich: str  # rich's name for it
 
 
 BACKGROUND = (250, 250, 247)
@@ -47,10 +47,11 @@ Spans = list[tuple[str, Ink]]
 
 
 class Renderer:
-    """Draws rows: what was given in grey, what the agent chose in blue, and below it how the episode stands.
+    """Draws the rows of an env: what was given in grey, what the agent chose in blue, and below it a line that tells
+    the number of tokens, the return so far and, where the episode has ended, why.
 
-    Where a user answers, a row is their dialogue: a line for each turn, the rating of the agent's turn beside the
-    user's answer to it.
+    Where a user answers, a row is drawn as a dialogue: a line for each turn, and before each answer the rating that the
+    user gave to the turn it answers.
     """
 
     def __init__(self, tokenizer: Tokenizer):
@@ -60,7 +61,12 @@ class Renderer:
     def frames(
         self, mode: str, state: TokenState, returns: torch.Tensor, dialogues: Sequence[Dialogue | None]
     ) -> tuple[Any, ...] | None:
-        """A frame for each row; returns (B,) are the rewards so far, dialogues (B,) those where a user answers."""
+        """A frame for each row: text in mode "ansi", an array (HEIGHT, WIDTH, 3) uint8 in "rgb_array"; "human" prints.
+
+        Args:
+            returns: (B,) the sum of each episode's rewards so far.
+            dialogues: (B,) the turns so far; None where nobody answers.
+        """
         rows = [
             self._text(state, row) if talk is None else self._dialogue(state, row, talk)
             for row, talk in enumerate(dialogues)

@@ -33,7 +33,7 @@ class RowState:
     A step makes a new RowState and the env takes it at the very end, so that a step that fails changes nothing.
     """
 
-    tokens: TokenState
+    state: TokenState
     seeds: EpisodeSeeds  # of the episodes to come
     episode_seeds: np.ndarray  # (B,) uint64, of the episodes that are played
     examples: np.ndarray  # (B,) of Example
@@ -48,7 +48,7 @@ class RowState:
         """Rows that have played nothing: empty tokens (B, L), nothing owed (B, K)."""
         rows = len(tokens)
         return RowState(
-            tokens=mdp.initial(tokens, torch.zeros_like(tokens[:, 0])),
+            state=mdp.initial(tokens, torch.zeros_like(tokens[:, 0])),
             seeds=seeds,
             episode_seeds=np.zeros(rows, dtype=np.uint64),
             examples=objects([Example("")] * rows),
@@ -65,10 +65,11 @@ class RowState:
         Call it once nothing can fail any more (see `EpisodeSeeds.after`).
         """
         where = torch.from_numpy(rows).to(self.paid.device)
-        begun = mdp.initial(episodes.drawn.tokens, episodes.drawn.lengths)
+        prompts = episodes.drawn.tokens, episodes.drawn.lengths
+        every_row = len(rows) == len(self.ended)
         return replace(
             self,
-            tokens=begun if len(rows) == len(self.ended) else mdp.put(self.tokens, where, begun),
+            state=mdp.initial(*prompts) if every_row else mdp.restart(self.state, where, *prompts),
             seeds=self.seeds.after(rows),
             episode_seeds=written(self.episode_seeds, rows, episodes.seeds),
             examples=written(self.examples, rows, objects(episodes.drawn.examples)),

@@ -1,7 +1,8 @@
-"""Random streams: each row's generator draws one seed per episode, and every use of chance is a stream named under it.
+"""Where chance comes from: each row's generator draws one seed per episode, and each use of chance has a stream of it.
 
-Seeds are taken from the generator in blocks, because a 64-bit draw by itself costs more than a whole env step per row.
-Streams are independent by construction: changing what the user draws never changes which prompt is played.
+A stream is a generator that is seeded with the episode's seed and the stream's name, "task" or "user". So what the user
+draws never changes which prompt is played. Seeds are drawn from the generators in blocks, because a single 64-bit draw
+costs more than what a row costs in a step of the env.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ _MIX1, _MIX2, _GOLDEN = (
 
 
 def stream_uniform(episode_seeds: np.ndarray, stream: str) -> np.ndarray:
-    """(R,) float64 in [0, 1): one uniform per episode of the named stream.
+    """(R,) float64 in [0, 1): one uniform number for each episode, from the named stream of its seed (R,) uint64.
 
-    The finaliser of splitmix64 (Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number generators").
+    It is a hash, so that many episodes cost no generator each: the finaliser of splitmix64 (Steele, Lea and Flood,
+    2014, "Fast splittable pseudorandom number generators").
     """
     with np.errstate(over="ignore"):
         z = episode_seeds.astype(np.uint64) + _GOLDEN * np.uint64(zlib.crc32(stream.encode()) + 1)
@@ -38,7 +40,11 @@ def stream_uniform(episode_seeds: np.ndarray, stream: str) -> np.ndarray:
 
 
 def stream_generator(episode_seed: int, stream: str, part: int = 0) -> np.random.Generator:
-    """A generator of the named stream of one episode; each part of a stream (a turn, say) begins one of its own."""
+    """A new generator for the named stream of one episode.
+
+    Args:
+        part: which part of the stream, such as the number of a turn; each has random numbers of its own.
+    """
     return np.random.default_rng([int(episode_seed), zlib.crc32(stream.encode()), part])
 
 

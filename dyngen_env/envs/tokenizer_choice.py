@@ -1,4 +1,4 @@
-"""Which tokenizer an env speaks, and whose context window it must fit: from `model=` and `tokenizer=`."""
+"""Which tokenizer an env uses, and whether its contexts fit into the model's window: from `model=`, `tokenizer=`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ _PARTS = ("end_ids", "control_ids", "token_bytes", "encode", "encode_prompt", "e
 
 
 def choose_tokenizer(model: str | None, tokenizer: Any, context: int) -> tuple[Tokenizer, str | None]:
-    """The tokenizer, and the name of the model if there is one. Neither given: reviews-lm.
+    """The tokenizer of an env, and the name of its model if it has one. If neither is given, the model is reviews-lm.
+
+    Args:
+        model: names a language model; its own tokenizer is used.
+        tokenizer: names a model whose tokenizer is used, "bytes", a Hugging Face tokenizer, or an object like
+            `text.tokenizer.Tokenizer`.
+        context: how many tokens a context of the env has, at most.
 
     Raises:
         ValueError: both are given and differ, the context is longer than the model's window, the tokenizer has more

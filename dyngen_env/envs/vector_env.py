@@ -89,7 +89,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         Raises:
             ResetNeeded: before the first reset.
         """
-        return self._playing().tokens
+        return self._playing().state
 
     def _playing(self) -> RowState:
         if not self._begun:
@@ -180,23 +180,13 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
                 in a reward, all rows are as they were.
         """
         old = self._playing()
-        before, due = old.tokens, old.ended.nonzero()[0]
+        before, due = old.state, old.ended.nonzero()[0]
         if len(due) and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(
                 f'rows {due.tolist()} have ended and autoreset is off: call reset(options={{"reset_mask": ended}})'
             )
-        tokens, outside = read_actions(actions, self.num_envs, len(self.tokenizer), self.device)
-        if len(due):
-            outside = outside & before.live  # what is said to rows that await their reset does not matter
-        spoken = mdp.append(before, tokens, self._parts.rules, all_live=not len(due))
-        if self.banned is not None:
-            spoken = self.banned.refuse(before, tokens, spoken)
-        turn_ended = spoken.finish != before.finish
-        turns = (turn_ended | outside).numpy(force=True).nonzero()[0]  # the one host read of a step
+        tokens, spoken, turns = self._append(before, actions, all_live=not len(due))
         rows = turns.tolist()
-        if rows:
-            refuse(actions, outside, len(self.tokenizer))
-
         completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._parts.stop))
         after, feedback, dialogues, forgot = self._parts.conversation.go_on(
             spoken, rows, completions, old.dialogues[turns].tolist(), old.episode_seeds[turns]
@@ -206,7 +196,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             actions=tokens,
             spoken=spoken,
             after=after,
-            turn_ended=turn_ended,
+            turn_ended=spoken.finish != before.finish,
             rows=rows,
             completions=completions,
             examples=old.examples[turns].tolist(),
@@ -231,12 +221,26 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
             infos |= self._output.segments(spoken, forgot)
         episodes = self._episodes(old.seeds, due) if len(due) else None
 
-        new = replace(old, tokens=after, dialogues=talks, ended=ended, steps=steps, paid=paid, owed=owed)
+        new = replace(old, state=after, dialogues=talks, ended=ended, steps=steps, paid=paid, owed=owed)
         self._rows = new.reset(due, episodes) if episodes else new  # nothing has changed up to here
-        observations = self._output.observations(self._rows.tokens)
+        observations = self._output.observations(self._rows.state)
         return observations, *self._output.numbers(rewards, terminated, truncated), infos
 
     # ---------------------------------------------------------------- the parts of a step
+
+    def _append(self, before: TokenState, actions: Any, all_live: bool) -> tuple[torch.Tensor, TokenState, np.ndarray]:
+        """The actions as tokens (B,), the state after them, and the rows (R,) whose turn they ended."""
+        tokens, outside = read_actions(actions, self.num_envs, len(self.tokenizer), self.device)
+        if not all_live:
+            outside = outside & before.live  # what is said to rows that await their reset does not matter
+        spoken = mdp.append(before, tokens, self._parts.rules, all_live)
+        if self.banned is not None:
+            spoken = self.banned.refuse(before, tokens, spoken)
+        read = (spoken.finish != before.finish) | outside
+        turns = read.numpy(force=True).nonzero()[0]  # the one host read of a step
+        if len(turns):
+            refuse(actions, outside, len(self.tokenizer))
+        return tokens, spoken, turns
 
     def _episodes(self, seeds: EpisodeSeeds, rows: np.ndarray, chosen: Drawn | None = None) -> Episodes:
         """What `rows` (R,) play next: what was chosen, or what their next seeds say."""

@@ -1,7 +1,7 @@
-"""Words that cannot be written: which tokens would complete a banned word, as a function of the tokens so far.
+"""Banned words: which tokens would complete one, as a function of the tokens so far.
 
-A hard constraint, where the reward `safety` is a price: the tokens are not legal, so a policy that keeps to the legal
-tokens cannot write the word, whichever way it is cut into tokens.
+These tokens are not legal, so a policy that keeps to the legal ones cannot write the word, whichever way it is cut into
+tokens. The reward `safety`, in contrast, only puts a price on such words.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from dyngen_env.mdp.rules import legal_tokens
 from dyngen_env.mdp.state import ILLEGAL, TokenState
 from dyngen_env.text.tokenizer import Tokenizer
 
-LARGEST = 2**27  # entries of a table over states and tokens: 0.7 GB with both
+LARGEST = 2**27  # entries of a table over states and tokens; both tables together then take 0.7 GB
 _WORD = np.array([chr(byte).isalnum() or byte == ord("_") for byte in range(128)] + [False] * 128)  # (256,)
 
 
 def read_words(banned: str | Iterable[str]) -> tuple[str, ...]:
-    """Words from a single one or a list; what ends in `.txt` is a file with one a line (blank lines and lines that
-    begin with `#` are none).
+    """The banned words that a keyword names: one word, a list of words, or files that end in `.txt` with one a line.
+
+    Blank lines of a file, and lines that begin with `#`, are no words.
 
     Raises:
         ValueError: something that is no word. FileNotFoundError: no such file.
@@ -43,16 +44,20 @@ def _lines(path: str) -> list[str]:
 
 
 class BannedWords:
-    """An automaton over tokens that knows, after any tokens, which ones would complete a banned word.
+    """Says of every token whether it would complete a banned word, given the tokens before it.
 
-    A word is banned where it stands by itself, in any case ("ass" bans "ass", "Ass!", "an ass", not "class"), also if
-    it began in the prompt. The rule is strict where it cannot look ahead: at the end of a token a banned word counts
-    as ended, so that of the longer words that begin with it ("assassin") only those can be written that have a token
-    across its end. Letters beyond ASCII count as borders. What only looks like the word ("a s s", "a55") is none.
+    A word is banned where it stands by itself, in upper or lower case: "ass" bans "ass", "Ass!" and "an ass", but not
+    "class". It is also banned if it began in the prompt. The rule is strict where it cannot look ahead: at the end of a
+    token a banned word counts as ended. So of the longer words that begin with it, such as "assassin", only those can
+    be written for which some token reaches across its end. Letters beyond ASCII count as borders of words. What only
+    looks like the word ("a s s", "a55") is not banned.
+
+    It works by an automaton whose state after some tokens tells all that matters of them (`mdp.automaton`).
 
     Args:
         words: one or more words or phrases; those of scripts without spaces are banned wherever they occur.
-        tokenizer: V tokens.
+        tokenizer: of V tokens.
+        device: where the tables lie, and the tokens that are asked about.
 
     Raises:
         ValueError: too many words for tables over all tokens, or there is a text after which they leave no legal token.
@@ -82,7 +87,7 @@ class BannedWords:
         self._reach = 1 + max(map(len, patterns))  # tokens that can matter: each has a byte, or is a border
 
     def states(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(N, T) int64: the state after each of the tokens (N, T), which are -1 where empty."""
+        """(N, T) int64: the automaton's state after each of the tokens (N, T), which are -1 where there is none."""
         state, out = torch.zeros_like(tokens[:, 0]), []
         for column in self._columns(tokens).unbind(1):
             state = self._after(state, column)
@@ -90,7 +95,7 @@ class BannedWords:
         return torch.stack(out, dim=1)
 
     def state(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """(B,) int64: the state after the first `lengths` (B,) tokens of rows (B, L)."""
+        """(B,) int64: the automaton's state after the first `lengths` (B,) tokens of rows (B, L)."""
         reach = min(self._reach, tokens.shape[1])
         at = lengths.unsqueeze(1) + torch.arange(-reach, 0, device=tokens.device)  # (B, reach)
         last = torch.where(at >= 0, tokens.gather(1, at.clamp(min=0)), -1)
@@ -100,7 +105,7 @@ class BannedWords:
         return state
 
     def allowed(self, state: torch.Tensor) -> torch.Tensor:
-        """(..., V) bool: the tokens that complete no banned word in states (...)."""
+        """(..., V) bool: the tokens that complete no banned word, in each of the automaton's states (...)."""
         return self._allowed[state]
 
     def fewest_allowed(self, legal: torch.Tensor) -> int:
@@ -115,7 +120,12 @@ class BannedWords:
         return twin
 
     def refuse(self, before: TokenState, actions: torch.Tensor, spoken: TokenState) -> TokenState:
-        """`spoken`, where the live rows of `before` whose action (B,) completes a banned word finish with ILLEGAL."""
+        """The state after the actions (B,), in which those that complete a banned word are illegal.
+
+        Args:
+            before: the state before the actions.
+            spoken: the state after them, which does not know of banned words.
+        """
         state = self.state(before.tokens, before.length)
         bad = before.live & ~self._allowed[state, actions]
         return replace(spoken, finish=torch.where(bad, ILLEGAL, spoken.finish))

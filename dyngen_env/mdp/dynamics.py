@@ -1,8 +1,9 @@
-"""The dynamics of the token MDP: pure functions on batched tensors, with no text, no reward and no host read.
+"""The dynamics of the token MDP: pure functions from states and tokens to states, batched over rows.
 
-`append` speaks a token, `hear` adds what the user answered, `forget` takes tokens out of some rows, `restart` begins
-new episodes in some rows and `fork` copies rows. Ended rows absorb: `append` leaves them as they are. Shapes: B rows,
-L context, V vocabulary.
+`append` is the transition: it adds the token that the agent chose. `hear` adds what a user answered to a turn that has
+ended, `forget` drops tokens from the middle of some rows, `restart` begins new episodes in some rows, `put` writes rows
+and `fork` copies them. A row whose episode has ended is absorbing: `append` leaves it as it is. Nothing here decodes
+text, pays rewards or reads a tensor on the host. Shapes: B rows, L tokens of context, V tokens in the vocabulary.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from dyngen_env.mdp.state import CONTEXT, LENGTH, LIVE, TokenState
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a token does. S states of the stop-string automaton (S = 1 when there are no stop strings)."""
+    """What each token of the vocabulary does to a turn, as tables.
 
-    outcome: torch.Tensor  # (S, V) int64: LIVE, STOP (ends the turn) or ILLEGAL, by automaton state and token
-    stop_next: torch.Tensor  # (S, V) int64: the automaton's next state
+    The automaton that looks for stop strings has S states: 1 if there are no stop strings (`mdp.automaton`).
+    """
+
+    outcome: torch.Tensor  # (S, V) int64: LIVE, STOP or ILLEGAL, by the automaton's state and the token
+    stop_next: torch.Tensor  # (S, V) int64: the automaton's state after the token
     max_new_tokens: int  # of one turn
-    budget: torch.Tensor = field(init=False)  # (max_new_tokens + 2,) int64: LIVE or LENGTH, by the turn's tokens
+    budget: torch.Tensor = field(
+        init=False
+    )  # (max_new_tokens + 2,) int64: LIVE or LENGTH, by the turn's number of tokens
 
     def __post_init__(self):
         # One entry beyond the budget: what an ended row would say is computed, too, before it absorbs.
@@ -30,7 +36,12 @@ class Rules:
 
 
 def initial(prompts: torch.Tensor, prompt_lengths: torch.Tensor) -> TokenState:
-    """The state in which B episodes begin: prompts (B, L) padded with -1, their lengths (B,) < L."""
+    """The state in which B episodes begin.
+
+    Args:
+        prompts: (B, L) int64 tokens, padded on the right with -1. They become the state's own: do not write to them.
+        prompt_lengths: (B,) int64, below L: there is room for a token of the agent's.
+    """
     zeros = torch.zeros_like(prompt_lengths)
     return TokenState(
         tokens=prompts,
@@ -43,13 +54,15 @@ def initial(prompts: torch.Tensor, prompt_lengths: torch.Tensor) -> TokenState:
 
 
 def append(state: TokenState, actions: torch.Tensor, rules: Rules, all_live: bool = False) -> TokenState:
-    """Append actions (B,), each in [0, V), to the live rows. A row whose turn ends leaves with `finish` set to why.
+    """The state after the agent has chosen a token in each live row; other rows stay as they are.
 
-    Precedence: an illegal token, then an end token or a stop string, then the turn's budget, then a full context.
-    Whether the end of a turn is the end of the episode is the user's affair: `hear` reopens rows.
+    Where the token ends the turn, `finish` says why. If there are several reasons, an illegal token comes before an end
+    token or a stop string, these before the turn's budget, and that before a full context. Whether the end of a turn is
+    the end of the episode is not decided here: where a user answers, `hear` makes the row live again.
 
     Args:
-        all_live: the caller knows that no row has ended, so that no row need absorb.
+        actions: (B,) int64 tokens, each in [0, V).
+        all_live: the caller knows that all rows are live, which saves a comparison of rows.
     """
     states, vocabulary = rules.outcome.shape
     width = state.tokens.shape[1]
@@ -71,15 +84,16 @@ def append(state: TokenState, actions: torch.Tensor, rules: Rules, all_live: boo
 def hear(
     state: TokenState, rows: torch.Tensor, words: torch.Tensor, counts: torch.Tensor, finish: torch.Tensor
 ) -> TokenState:
-    """Append what the users of some rows said, and reopen those rows for the agent's next turn.
+    """The state after users have answered in some rows; there the agent's next turn begins, or the episode ends.
+
+    A row that cannot hold its words and one token more is left as it is and finishes with CONTEXT.
 
     Args:
         rows: (R,) int64, rows whose turn has just ended.
-        words: (R, W) int64, tokens to append (the turn's closing tokens, the answer, the agent's header).
-        counts: (R,) int64, how many of `words` each row appends. 0 where the dialogue ends.
-        finish: (R,) int64, LIVE to reopen the row, else why the episode ends.
-
-    A row that cannot hold its words and one token more is left as it is and finishes with CONTEXT.
+        words: (R, W) int64, tokens to append: those that close the turn, the user's words, those that open the agent's
+            next turn.
+        counts: (R,) int64, how many of `words` each row appends. Nothing is appended where the dialogue ends.
+        finish: (R,) int64, LIVE where the agent goes on, else why the episode ends.
     """
     width = state.tokens.shape[1]
     start = state.length[rows]
@@ -102,7 +116,12 @@ def hear(
 
 
 def forget(state: TokenState, rows: torch.Tensor, start: torch.Tensor, count: torch.Tensor) -> TokenState:
-    """Take `count` (R,) tokens from position `start` (R,) on, all before the current turn, out of rows (R,)."""
+    """The state after some tokens have been taken out of rows (R,); what stood behind them moves up.
+
+    Args:
+        start: (R,) int64, where the tokens begin.
+        count: (R,) int64, how many there are. All must lie before the current turn.
+    """
     width = state.tokens.shape[1]
     column = torch.arange(width, device=state.tokens.device)
     source = column + (column >= start.unsqueeze(1)) * count.unsqueeze(1)  # (R, L), what moves to each position
@@ -117,17 +136,17 @@ def forget(state: TokenState, rows: torch.Tensor, start: torch.Tensor, count: to
 
 
 def restart(state: TokenState, rows: torch.Tensor, prompts: torch.Tensor, lengths: torch.Tensor) -> TokenState:
-    """Begin new episodes in rows (R,) with prompts (R, L) of the given lengths (R,); other rows stay."""
+    """The state after new episodes have begun in rows (R,), with prompts (R, L) of `lengths` (R,) as in `initial`."""
     return put(state, rows, initial(prompts, lengths))
 
 
 def put(state: TokenState, rows: torch.Tensor, other: TokenState) -> TokenState:
-    """Rows (R,) of `state` replaced by the R rows of `other`."""
+    """The state whose rows (R,) are the R rows of `other`."""
     return _each(lambda mine, theirs: mine.index_copy(0, rows, theirs), state, other)
 
 
 def fork(state: TokenState, rows: torch.Tensor) -> TokenState:
-    """A new batch with copies of rows (R,) (a row may be named more than once)."""
+    """A state of R rows: copies of rows (R,), any of which may be named more than once."""
     return _each(lambda tensor: tensor[rows], state)
 
 

@@ -16,10 +16,15 @@ from dyngen_env.text.tokenizer import Tokenizer
 def token_rules(
     tokenizer: Tokenizer, stop: str | Sequence[str], max_new_tokens: int, device: torch.device
 ) -> tuple[Rules, tuple[bytes, ...]]:
-    """The rules by which tokens end turns, and the stop strings as UTF-8.
+    """What each token of a tokenizer does to a turn, and the stop strings in UTF-8.
+
+    Args:
+        stop: strings that end a turn as soon as they stand in it, also across the borders of tokens.
+        max_new_tokens: how many tokens a turn may have.
+        device: where the tables lie.
 
     Raises:
-        ValueError: a stop string is empty or no text.
+        ValueError: a stop string is empty, or no text.
     """
     strings = (stop,) if isinstance(stop, str) else stop
     if not isinstance(strings, Iterable) or not all(isinstance(s, str) and s for s in strings):
@@ -37,7 +42,7 @@ def token_rules(
 
 
 def legal_tokens(tokenizer: Tokenizer) -> np.ndarray:
-    """(V,) bool: what an agent may choose. Text and ends of turns; not BOS, PAD and role tokens."""
+    """(V,) bool: the tokens that an agent may choose: text and ends of turns, but not BOS, PAD or role tokens."""
     legal = np.ones(len(tokenizer), dtype=bool)
     legal[sorted(tokenizer.control_ids - tokenizer.end_ids)] = False
     return legal

@@ -9,18 +9,22 @@ from dataclasses import dataclass
 
 import torch
 
-# A row's `finish` is an index into this tuple; 0 means that the row is live. Where one token is several of "context",
-# "length", "stop" and "illegal", the greatest counts.
+# Why an episode ended, or the turn that is being answered. A row's `finish` is an index into this tuple; 0 means that
+# the row is live, which is that its episode goes on. Where one token is several of "context", "length", "stop" and
+# "illegal", the greatest counts.
 FINISH_REASONS = ("", "context", "length", "stop", "illegal", "turns", "user", "goal", "steps")
 LIVE, CONTEXT, LENGTH, STOP, ILLEGAL, TURNS, USER, GOAL, STEPS = range(len(FINISH_REASONS))
 
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
-    """The state of B token MDPs. It is the whole history, so a rollout need not store observations."""
+    """The state of B token MDPs: for each row its context so far, and what the dynamics must know of it.
+
+    The context holds the whole history of the episode, so a rollout need not store an observation for each step.
+    """
 
     tokens: torch.Tensor  # (B, L) int64, right-padded with -1
-    length: torch.Tensor  # (B,) int64, tokens in the row
+    length: torch.Tensor  # (B,) int64, how many tokens the context has
     turn_start: torch.Tensor  # (B,) int64, where the current turn's completion begins
     earlier: torch.Tensor  # (B, L) bool, True where the agent chose the token in an earlier turn
     stop_state: torch.Tensor  # (B,) int64, state of the stop-string automaton
