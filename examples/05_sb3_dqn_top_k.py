@@ -26,11 +26,8 @@ class Progress(BaseCallback):
 
     def _on_step(self) -> bool:
         if self.n_calls % 100 == 0:
-            rewards = [episode["r"] for episode in self.model.ep_info_buffer]
-            print(
-                f"{self.num_timesteps:6,} tokens, mean reward of {len(rewards)} texts: {safe_mean(rewards):+.2f}",
-                flush=True,
-            )
+            mean = safe_mean([episode["r"] for episode in self.model.ep_info_buffer])
+            print(f"{self.num_timesteps:6,} tokens, mean reward of the last 400 texts: {mean:+.2f}", flush=True)
         return True
 
 
@@ -44,23 +41,14 @@ env = VecMonitor(as_sb3_vec_env(envs))
 print("observation:", env.observation_space, "\naction:     ", env.action_space)
 
 agent = DQN(
-    "MlpPolicy",
-    env,
+    "MlpPolicy", env,
     gamma=1.0,  # the reward comes at the end of a text,
     n_steps=32,  # and returns over the whole text carry it back to every choice
     learning_rate=5e-4,
-    buffer_size=100_000,
-    learning_starts=min(2000, steps // 2),
-    batch_size=256,
-    train_freq=1,
-    gradient_steps=4,
-    target_update_interval=1000,
-    exploration_fraction=0.5,
-    policy_kwargs=dict(net_arch=[256]),
-    stats_window_size=400,
-    seed=0,
-    device="cpu",
-)
+    buffer_size=100_000, learning_starts=min(2000, steps // 2), batch_size=256,
+    train_freq=1, gradient_steps=4, target_update_interval=1000, exploration_fraction=0.5,
+    policy_kwargs=dict(net_arch=[256]), stats_window_size=400, seed=0, device="cpu",
+)  # fmt: skip
 agent.learn(steps, log_interval=None, callback=Progress())
 
 mean, deviation = evaluate_policy(agent, env, n_eval_episodes=min(200, steps))

@@ -184,10 +184,10 @@ def test_wrong_input_is_one_message(options, arguments, message, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["train", "ppo", "--seed", "-1"], "dyngen: seed is -1, expected 0 or more\n"),
+        (["train", "ppo", "--seed", "-1"], "dyngen: seed is -1, expected a whole number of at least 0\n"),
         (["train", "ppo", "--temperature", "0"], "dyngen: temperature is 0, which is greedy"),
         (["train", "ppo", "--temperature", "nan"], "dyngen: temperature is nan, expected a number from"),
-        (["train", "ppo", "--threads", "0"], "dyngen: threads is 0, expected at least 1, or None for a trial\n"),
+        (["train", "ppo", "--threads", "0"], "dyngen: threads is 0, expected a whole number of at least 1 or None\n"),
         (
             ["train", "ppo", "--lr", "1"],
             "unknown option --lr: did you mean --learning-rate? See dyngen train ppo --help-all",

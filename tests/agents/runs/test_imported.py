@@ -53,6 +53,9 @@ def mine(tmp_path, monkeypatch) -> Path:
     (folder / "broken.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("neighbour", "dyngen_imported_mine", "mine"):  # other tests may have modules of these names
+        monkeypatch.setitem(sys.modules, name, sys)  # so that what is there now comes back
+        del sys.modules[name]
     yield folder / "mine.py"
     for name in ("neighbour", "dyngen_imported_mine", "mine"):
         sys.modules.pop(name, None)
