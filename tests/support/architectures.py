@@ -110,7 +110,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def tiny(name: str, spread: float = 0.25, seed: int = 0) -> PreTrainedModel:
+def tiny(name: str, spread: float = 0.25, seed: int = 0, vocabulary: int = VOCABULARY) -> PreTrainedModel:
     """A random model of an architecture in eval mode; the global generator is left as it was.
 
     `spread`: the standard deviation of its matrices, so large that logits differ visibly.
@@ -119,7 +119,7 @@ def tiny(name: str, spread: float = 0.25, seed: int = 0) -> PreTrainedModel:
     cls = getattr(transformers, kind)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = cls(cls.config_class(**settings))
+        model = cls(cls.config_class(**settings | {"vocab_size": vocabulary}))
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=spread)

@@ -36,15 +36,41 @@ def add_lora(lm: PreTrainedModel, rank: int, seed: int) -> None:
 
     Raises:
         ImportError: PEFT is not installed.
+        ValueError: PEFT cannot put adapters on this model, or not such as could be saved.
     """
     peft = _peft()
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
+    weights = set(lm.state_dict())
     with quiet(), torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        lm.add_adapter(config)
+        try:
+            lm.add_adapter(config)
+            problem = _problem(lm, weights)
+        except Exception as error:  # PEFT raises whatever an architecture leads it to
+            problem = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    if problem:
+        raise ValueError(f"no LoRA for {type(lm).__name__}: {problem}. Train it whole, without lora_rank")
     for parameter in lm.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+@torch.no_grad()
+def _problem(lm: PreTrainedModel, weights: set[str]) -> str:
+    """Why new adapters could not be used, saved or loaded; "" if they can.
+
+    Args:
+        weights: names of the base's.
+    """
+    unknown = sorted(set(_adapters(lm)) - weights)
+    if unknown:
+        return f"PEFT adapts {unknown[0]}, which is no weight of the model"
+    peft = _peft()
+    loaded = peft.set_peft_model_state_dict(lm, peft.get_peft_model_state_dict(lm, save_embedding_layers=False))
+    if loaded.unexpected_keys:
+        return f"PEFT does not find {loaded.unexpected_keys[0]} again when it loads adapters"
+    lm(input_ids=torch.zeros(1, 2, dtype=torch.int64, device=lm.device), use_cache=False)
+    return ""
 
 
 def load_lora(lm: PreTrainedModel, run: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import gc
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,9 +23,11 @@ from dyngen_agents.runs import learner as learner_module
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.learner import Learner
 from dyngen_agents.training.train import TrainConfig, train
+from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.fuse import fuse_activations
 from dyngen_env.lm.loading.models import load_model
 from tests.agents.training.test_train import numbers
+from tests.support.architectures import tiny
 from tests.support.small import small_env, small_lm
 
 TOKENS = torch.tensor([[256, 97, 98, 99, 257], [256, 120, 121, 120, 121]])
@@ -149,6 +152,70 @@ def test_a_base_in_bfloat16_has_adapters_in_float32(tmp_path):
     assert {p.dtype for p in lm.parameters() if p.requires_grad} == {torch.float32}
     save_lm(lm, tmp_path)
     assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == torch.bfloat16
+
+
+class TestOtherArchitectures:
+    """Experts in one parameter, fused projections, a head narrower than the layers, projections of two factors."""
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "qwen3-moe",
+            "mixtral",
+            "deepseek-v3",
+            "gpt-bigcode",
+            "falcon",
+            "opt-350m",
+            "phi3",
+            "bloom",
+            "bart",
+            "granite",
+        ],
+    )
+    def test_what_is_saved(self, name, tmp_path):
+        lm, tokens = tiny(name), torch.randint(3, 90, (2, 7), generator=torch.Generator().manual_seed(0))
+        before = logits(lm, tokens)
+        add_lora(lm, 2, seed=0)
+        assert torch.equal(logits(lm, tokens), before)
+        for parameter in lm.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.1)
+        adapted = logits(lm, tokens)
+        assert not torch.allclose(adapted, before, atol=0.1)
+        save_lm(lm, tmp_path)
+        whole = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+        torch.testing.assert_close(logits(whole, tokens), adapted, atol=1e-4, rtol=1e-4)
+        again = tiny(name)
+        add_lora(again, 2, seed=9)
+        load_lora(again, tmp_path)
+        assert torch.equal(logits(again, tokens), adapted)
+        with base_of(lm) as base:
+            torch.testing.assert_close(logits(base, tokens), before, atol=1e-5, rtol=1e-5)
+
+    def test_experts_with_adapters_are_run_beside_a_cache(self):
+        """PEFT re-registers the experts' weights in each forward, which looks like a change of weights."""
+        lm, lengths = tiny("qwen3-moe"), torch.tensor([5, 3])
+        tokens = torch.randint(3, 90, (2, 12), generator=torch.Generator().manual_seed(0))
+        add_lora(lm, 2, seed=0)
+        expected, engine = logits(lm, tokens), Engine(lm)
+        engine.next_logits(tokens, lengths)
+        before = engine.tokens_run
+        for more in range(1, 4):
+            found = engine.next_logits(tokens, lengths + more)
+            torch.testing.assert_close(found[0], expected[0, 4 + more], atol=1e-4, rtol=1e-4)
+        assert engine.tokens_run == before + 3 * 2
+
+    def test_what_peft_cannot_adapt_is_refused_before_training(self):
+        with pytest.raises(
+            ValueError, match=r"^no LoRA for MambaForCausalLM: .*[^.]\. Train it whole, without lora_rank$"
+        ):
+            add_lora(tiny("mamba"), 2, seed=0)
+
+    def test_adapters_that_could_not_be_loaded_again_are_refused_before_training(self, monkeypatch):
+        found = SimpleNamespace(unexpected_keys=["layers.0.lora_A"])
+        monkeypatch.setattr("peft.set_peft_model_state_dict", lambda *_: found)
+        with pytest.raises(ValueError, match=r"PEFT does not find layers\.0\.lora_A again"):
+            add_lora(tiny("llama"), 2, seed=0)
 
 
 @pytest.mark.parametrize(

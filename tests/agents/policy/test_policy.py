@@ -8,6 +8,7 @@ from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
 from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
+from tests.support.architectures import tiny
 from tests.support.small import small_env, small_lm, small_policy
 
 SAMPLINGS = [SamplingConfig(), SamplingConfig(temperature=0.7), SamplingConfig(top_k=20), SamplingConfig(top_p=0.8)]
@@ -41,6 +42,20 @@ def test_the_value_is_zero_at_first_and_then_the_heads():
     torch.testing.assert_close(new.values, batch.values, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["gpt-neo", "opt-350m", "mistral", "bloom", "llama, leftover window"])
+def test_it_acts_as_it_evaluates_whatever_the_architecture(name):
+    """Windows shorter than the rows, a head narrower than the layers, positions that are made in the attention."""
+    env = small_env()
+    lm = tiny(name, vocabulary=264)
+    policy = CausalLMPolicy(lm, env.token_distribution())
+    torch.nn.init.normal_(policy.value_head.weight)
+    batch = collect(env, Actor(policy, seed=1), 32, seed=0)
+    assert int(batch.lengths.max()) > 16 and int(batch.lengths.min()) < 12
+    new = policy.evaluate(batch.tokens, batch.completion_mask)
+    torch.testing.assert_close(new.logprobs, batch.logprobs, atol=1e-4, rtol=0)
+    torch.testing.assert_close(new.values, batch.values, atol=1e-4, rtol=1e-4)
+
+
 def test_padding_and_splitting_change_nothing():
     env = small_env()
     policy = small_policy(env)
@@ -69,6 +84,11 @@ def test_the_actor_repeats_with_its_seed():
     policy = small_policy(env)
     first, again, other = (collect(env, Actor(policy, seed=s), 16, seed=5).tokens for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_model_that_is_not_causal_is_refused():
+    with pytest.raises(ValueError, match="BertLMHeadModel cannot be used: it is not causal"):
+        CausalLMPolicy(tiny("bert"), TokenDistribution())
 
 
 def test_a_head_narrower_than_the_vocabulary_is_refused():
