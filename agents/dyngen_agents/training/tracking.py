@@ -28,7 +28,8 @@ class Tracker:
     """
 
     def __init__(self, name: TrackerName, run: Path, settings: dict[str, Any]):
-        identity = {"id": run.name} if name == "wandb" else {}  # Trackio knows a run by its name
+        # Trackio knows a run by its name; wandb wants an id, and would write into the working directory.
+        identity = {"id": run.name, "dir": str(run)} if name == "wandb" else {}
         project = os.environ.get(f"{name.upper()}_PROJECT", PROJECT)
         self._run = _package(name).init(project=project, name=run.name, config=settings, resume="allow", **identity)
 

@@ -40,7 +40,8 @@ def test_a_tracker_gets_settings_and_every_update(tiny_config, tracker):
     about = told.about
     assert (about["project"], about["name"], about["resume"]) == ("dyngen", run.name, "allow")
     assert (about["config"]["algorithm"], about["config"]["episodes"], about["config"]["clip_coef"]) == ("ppo", 8, 0.2)
-    assert about.get("id") == (run.name if tracker.name == "wandb" else None)
+    own = {key: about[key] for key in about.keys() & {"id", "dir"}}
+    assert own == ({"id": run.name, "dir": str(run)} if tracker.name == "wandb" else {})
     metrics = read_metrics(run)
     assert [step for step, _ in told.logged] == [1, 2]
     for (_, numbers), record in zip(told.logged, metrics, strict=True):
