@@ -52,7 +52,8 @@ def mine(tmp_path, monkeypatch) -> Path:
     (folder / "neighbour.py").write_text("def count(text):\n    return float(sum(text.count(v) for v in 'aeiou'))\n")
     (folder / "broken.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    # Without the folders of other tests that had a mine.py.
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not Path(place, "mine.py").exists()])
     for name in ("neighbour", "dyngen_imported_mine", "mine"):  # other tests may have modules of these names
         monkeypatch.setitem(sys.modules, name, sys)  # so that what is there now comes back
         del sys.modules[name]
