@@ -40,11 +40,13 @@ def add_lora(lm: PreTrainedModel, rank: int, seed: int) -> None:
     """
     peft = _peft()
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
+    config.base_model_name_or_path = lm.name_or_path
     weights = set(lm.state_dict())
     with quiet(), torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
         torch.manual_seed(seed)
         try:
-            lm.add_adapter(config)
+            # Not `lm.add_adapter`, which does the same but refuses every PEFT older than the one released beside it.
+            peft.inject_adapter_in_model(config, lm)
             problem = _problem(lm, weights)
         except Exception as error:  # PEFT raises whatever an architecture leads it to
             problem = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -90,11 +92,14 @@ def base_of(lm: PreTrainedModel) -> Iterator[PreTrainedModel]:
     if not has_lora(lm):
         yield lm
         return
-    lm.disable_adapters()
+    layers = _adapters(lm).values()
+    for layer in layers:
+        layer.enable_adapters(False)
     try:
         yield lm
     finally:
-        lm.enable_adapters()
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def save_lm(lm: PreTrainedModel, folder: Path) -> None:
