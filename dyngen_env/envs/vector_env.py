@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
@@ -16,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 from dyngen_env import mdp
 from dyngen_env.envs.actions import read_actions, refuse
+from dyngen_env.envs.batch_view import BatchView
 from dyngen_env.envs.endings import ended_episodes, endings
 from dyngen_env.envs.episode_source import Drawn
 from dyngen_env.envs.infos import LazySequence
@@ -27,17 +27,15 @@ from dyngen_env.envs.rendering import READING_FPS, RENDER_MODES, Renderer
 from dyngen_env.envs.row_state import Episodes, RowState, objects, rows_to_reset, written
 from dyngen_env.envs.seeding import UNKNOWN, EpisodeSeeds, seeds_of_rows
 from dyngen_env.envs.token_space import TokenSpace
-from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
 from dyngen_env.mdp.completions import completion_texts
-from dyngen_env.mdp.state import ILLEGAL, TokenState
-from dyngen_env.rewards import Reward
-from dyngen_env.types import Dialogue, Example, Transition
+from dyngen_env.mdp.state import TokenState
+from dyngen_env.types import Transition
 
 FOREVER = np.iinfo(np.int64).max
 
 
 @documented(VectorEnvOptions, first="num_envs")
-class TextGenVectorEnv(gym.vector.VectorEnv):
+class TextGenVectorEnv(BatchView):
     """Text generation as a batch of MDPs: the state is the tokens so far, an action is the next token.
 
     Observations are (B, L) int64 tokens padded with -1, actions (B,) tokens, rewards (B,) floats. At an episode's end
@@ -79,69 +77,6 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
     def _batch_spaces(self) -> None:
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-
-    # ---------------------------------------------------------------- what agents may ask
-
-    @property
-    def state(self) -> TokenState:
-        """The batch's state. Frozen: do not write to its tensors.
-
-        Raises:
-            ResetNeeded: before the first reset.
-        """
-        return self._playing().state
-
-    def _playing(self) -> RowState:
-        if not self._begun:
-            raise ResetNeeded("the env has not been reset: call reset() first")
-        return self._rows
-
-    @property
-    def reward(self) -> Reward:
-        """What is paid, bound to this env, the price of illegal tokens included."""
-        return self._ledger.reward
-
-    @property
-    def reward_names(self) -> list[str]:
-        """What the terms of the reward are called in `info["reward_terms"]`."""
-        return self._ledger.names
-
-    @property
-    def examples(self) -> list[Example]:
-        """What each row is playing."""
-        return self._rows.examples.tolist()
-
-    @property
-    def dialogues(self) -> list[Dialogue | None]:
-        """What each row's agent and user have said in the turns so far; None where nobody answers."""
-        return self._rows.dialogues.tolist()
-
-    @property
-    def over(self) -> bool:
-        """Whether some row has ended and awaits its reset."""
-        return bool(self._rows.ended.any())
-
-    def action_masks(self) -> np.ndarray:
-        """(V,) bool: the legal tokens. Text, end of turn and end of sequence are; BOS, PAD and role tokens are not.
-
-        With `banned` words (B, V): in each row, tokens that would complete one are not legal either.
-        """
-        legal = self.legal_tokens()
-        if self.banned is not None:
-            legal = legal & self.banned.allowed(self.banned.state(self.state.tokens, self.state.length))
-        return legal.numpy(force=True).copy()
-
-    def legal_tokens(self) -> torch.Tensor:
-        """(V,) bool on the env's device: the tokens that are legal but for `banned` words."""
-        return self._parts.rules.outcome[0] != ILLEGAL
-
-    def token_distribution(self, sampling: SamplingConfig | None = None) -> TokenDistribution:
-        """The distribution of an agent that keeps to what may be written here: legal tokens, no banned words.
-
-        Args:
-            sampling: how it draws among them; None: with the model's own probabilities.
-        """
-        return TokenDistribution(self.legal_tokens(), self.banned, sampling or SamplingConfig())
 
     # ---------------------------------------------------------------- reset and step
 
@@ -186,6 +121,30 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
                 f'rows {due.tolist()} have ended and autoreset is off: call reset(options={{"reset_mask": ended}})'
             )
         tokens, spoken, turns = self._append(before, actions, all_live=not len(due))
+        return self._conclude(before, tokens, spoken, turns, ~old.ended)
+
+    def advance(
+        self, before: TokenState, tokens: torch.Tensor, spoken: TokenState, turns: np.ndarray, taken: np.ndarray
+    ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """What `step` returns, after an agent has by itself appended several tokens to rows by `rules`.
+
+        A row whose turn has ended takes no more of them. No reward may pay by token (`reward.per_token`), as it would
+        not see each, and no row may go beyond `max_episode_steps`.
+
+        Args:
+            before: the state before the last token of each row. tokens: (B,) int64, these tokens.
+            spoken: the state after them.
+            turns: (R,) rows whose turn they have ended.
+            taken: (B,) int64, how many tokens each row has been given.
+        """
+        return self._conclude(before, tokens, spoken, turns, taken)
+
+    def _conclude(
+        self, before: TokenState, tokens: torch.Tensor, spoken: TokenState, turns: np.ndarray, taken: np.ndarray
+    ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Users answer the `turns` that ended, rewards are paid, episodes end, rows that are due begin new ones."""
+        old = self._rows
+        due = old.ended.nonzero()[0]
         rows = turns.tolist()
         completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._parts.stop))
         after, feedback, dialogues, forgot = self._parts.conversation.go_on(
@@ -207,7 +166,7 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         )
         rewards, paid, owed = self._ledger.pay(old.paid, old.owed, transition)
         talks = written(old.dialogues, turns, objects(dialogues)) if rows else old.dialogues
-        steps = old.steps + 1
+        steps = old.steps + taken
         late = (steps >= (self.options.max_episode_steps or FOREVER)) & ~old.ended
         budget_cuts = self.options.length_limit == "truncate"
         after, terminated, truncated, ended = endings(after, turns, late, budget_cuts)
@@ -276,16 +235,6 @@ class TextGenVectorEnv(gym.vector.VectorEnv):
         """Draw row `row`'s future episodes from another generator."""
         other = EpisodeSeeds.of([generator], [UNKNOWN])
         self._rows = replace(self._rows, seeds=self._rows.seeds.put([row], other))
-
-    @property  # type: ignore[misc]
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
-        """Each row's generator. Episode seeds are taken from it in blocks (`seeding.EpisodeSeeds`)."""
-        return self._rows.seeds.generators
-
-    @property
-    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
-        """What each row's generator was seeded with."""
-        return self._rows.seeds.seeded_with
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame for each row: text in mode "ansi", (H, W, 3) uint8 in "rgb_array"; "human" prints and gives None."""
