@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dyngen_env.lm.loading.fingerprint import check_unchanged, fingerprint
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.padding import pad_rows
 
@@ -40,8 +41,15 @@ class LMRater:
         return self.bias + np.einsum("nkd,kd->n", states, self.weights)
 
     def save(self, path: Path) -> None:
-        """Write the weights and the model's name, but not the model, to an `.npz` file."""
-        np.savez_compressed(path, model=self.model, layers=self.layers, weights=self.weights, bias=self.bias)
+        """Write the weights and the model's name and fingerprint, but not the model, to an `.npz` file."""
+        np.savez_compressed(
+            path,
+            model=self.model,
+            model_fingerprint=fingerprint(self.model),
+            layers=self.layers,
+            weights=self.weights,
+            bias=self.bias,
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> LMRater:
@@ -49,7 +57,7 @@ class LMRater:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: `save` has not written this file.
+            ValueError: `save` has not written this file, or the model has changed since.
         """
         with np.load(path) as saved:
             missing = {"model", "layers", "weights", "bias"} - set(saved.files)
@@ -58,6 +66,9 @@ class LMRater:
                     f"{path} has no {', '.join(sorted(missing))}: expected a file written by "
                     "`python -m dyngen_agents.pretraining.make_human_rating --model smollm2`"
                 )
+            if "model_fingerprint" in saved.files:  # older files do not have it
+                known = str(saved["model_fingerprint"])
+                check_unchanged(str(saved["model"]), known, f"the ratings in {path} were fitted to it")
             return cls(str(saved["model"]), saved["layers"].tolist(), saved["weights"], float(saved["bias"]))
 
 

@@ -17,6 +17,7 @@ from dyngen_agents.reward_bench.scores import Scores, score
 from dyngen_agents.runs.checkpoint import has_checkpoint, open_checkpoint
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.learner import Learner
+from dyngen_agents.runs.models import check_base
 from dyngen_agents.training.progress import NoProgress
 from dyngen_agents.training.train import train
 
@@ -61,13 +62,14 @@ def do(job: Job, stop: StopRequest, tick: Callable[[], None]) -> Scores | None:
 def finished_updates(job: Job) -> int:
     """How many updates a job's run has finished, 0 if there is no run.
 
-    Raises ValueError if the run is damaged, or was trained on another reward.
+    Raises ValueError if the run is damaged, was trained on another reward, or began with a model that has changed.
     """
     assert job.design is not None
     folder = run_folder(job.out, job.design, job.seed)
     if not has_checkpoint(folder):
         return 0
     record = open_checkpoint(folder, training=False).record
+    check_base(record)
     if record["train"]["reward"] != job.design.expression:
         raise ValueError(
             f"{folder} was trained on {record['train']['reward']!r}: choose another --out, or remove that run"

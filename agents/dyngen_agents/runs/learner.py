@@ -33,8 +33,9 @@ from dyngen_agents.runs.checkpoint import Checkpoint, save_checkpoint
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.environment import make_env
 from dyngen_agents.runs.from_python import NOTHING, FromPython
-from dyngen_agents.runs.models import policy_and_reference
+from dyngen_agents.runs.models import check_base, policy_and_reference
 from dyngen_env import __version__
+from dyngen_env.lm.loading.fingerprint import fingerprint
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.scoring.diversity import distinct_n
 
@@ -71,6 +72,8 @@ class Learner:
                     f"multiple of {processes.world_size} (it is the number of all processes together)"
                 )
         self.given = given
+        if checkpoint:
+            check_base(checkpoint.record)
         rows = min(config.num_envs, config.episodes) // processes.world_size
         self.env = make_env(config, rows, "train", given.reward, given.user)
         self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
@@ -83,6 +86,7 @@ class Learner:
                 load_lora(lm, checkpoint.folder)
         # The base of a model with adapters is in it: no second copy is needed.
         untrained = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
+        self.model_fingerprint = fingerprint(self.model)
         self.policy, self.reference = policy_and_reference(self.env, lm, untrained, config.sampling)
         self.algorithm = ALGORITHMS[self.name](
             self.policy,
@@ -151,6 +155,7 @@ class Learner:
             "iteration": self.iteration,
             "seconds": round(self.seconds, 1),
             "model": self.model,
+            "model_fingerprint": self.model_fingerprint,
             "train": asdict(self.config),
             "algorithm_config": asdict(self.algorithm_config),
             **self.given.names(),

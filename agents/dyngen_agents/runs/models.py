@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.distribution import SamplingConfig
+from dyngen_env.lm.loading.fingerprint import check_unchanged
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,3 +23,16 @@ def policy_and_reference(
     """
     distribution = env.token_distribution(sampling)
     return CausalLMPolicy(lm, distribution), Reference(untrained, distribution)
+
+
+def check_base(record: dict[str, Any]) -> None:
+    """Raises ValueError, naming the model that a run began with, if its files have changed since.
+
+    The run's adapters, its reference and its env's tokenizer stand on that model, of which its folder holds only the
+    name and a fingerprint. Runs that were made before fingerprints were recorded are not checked.
+
+    Args:
+        record: the content of the run's `run.json`.
+    """
+    if "model_fingerprint" in record:
+        check_unchanged(record["model"], record["model_fingerprint"], "this run began")

@@ -22,7 +22,7 @@ from dyngen_agents.runs.config import TrainConfig, config_from, train_config_fro
 from dyngen_agents.runs.environment import make_env
 from dyngen_agents.runs.folder import find_run
 from dyngen_agents.runs.from_python import CustomReward, FromPython
-from dyngen_agents.runs.models import policy_and_reference
+from dyngen_agents.runs.models import check_base, policy_and_reference
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.huggingface import HFTokenizer
@@ -53,8 +53,14 @@ class OpenedRun:
 
     @cached_property
     def env(self) -> TextGenVectorEnv:
-        """The run's environment. Raises ValueError if its reward or user came from Python and was not given again."""
+        """The run's environment.
+
+        Raises:
+            ValueError: its reward or user came from Python and was not given again, or the base model, whose tokenizer
+                it has, has changed since the run began.
+        """
         self.given.check_against(self.record)
+        check_base(self.record)
         return make_env(self.config, self.num_envs, self.split, self.given.reward, self.given.user)
 
     @cached_property
@@ -65,7 +71,8 @@ class OpenedRun:
 
     @cached_property
     def untrained_lm(self) -> PreTrainedModel:
-        """The language model that the training began with."""
+        """The language model that the training began with. Raises ValueError if it has changed since."""
+        check_base(self.record)
         return self._load(self.record["model"])
 
     @cached_property

@@ -73,7 +73,7 @@ def _on_disk(path: Path) -> Source:
         raise ValueError(f"{str(path)!r} is no model: expected a folder in Hugging Face format or a .gguf file")
     if not (path / "config.json").is_file():
         raise FileNotFoundError(f"{str(path)!r} is no model: the folder has no config.json")
-    return Source("folder", str(path), _stamp([*path.glob("*.json"), *path.glob("*.safetensors")]))
+    return Source("folder", str(path), _stamp([*path.glob("*.json"), *path.glob("*.safetensors"), *path.glob("*.bin")]))
 
 
 def _stamp(files: list[Path]) -> tuple[tuple[str, int, int], ...]:

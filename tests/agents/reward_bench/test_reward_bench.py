@@ -303,6 +303,16 @@ def test_a_finished_bench_can_get_more_designs_and_seeds(bench, finished):
         bench_rewards(bench())
 
 
+def test_runs_of_a_model_that_has_changed_do_not_go_on(bench, finished):
+    shutil.copytree(finished, "out")
+    path = Path("out/words/seed-0/run.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_fingerprint": "sha256:" + 64 * "0"}))
+    with pytest.raises(
+        ValueError, match=r"base model '.*tiny-model.*' has changed since this run began: it was .* 0000"
+    ):
+        bench_rewards(bench())
+
+
 def test_other_settings_do_not_go_on(bench, finished):
     shutil.copytree(finished, "out")
     with pytest.raises(ValueError, match="out holds a bench with updates 2, now 3: give the same options"):

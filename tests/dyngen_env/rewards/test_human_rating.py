@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -10,12 +12,14 @@ import torch
 from dyngen_agents.pretraining.make_human_rating import correlations
 from dyngen_env.assets.reviews import load_reviews
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
+from dyngen_env.lm.loading.sources import resolve
 from dyngen_env.lm.rater import LMRater, last_states
 from dyngen_env.rewards import HumanRating
 from dyngen_env.scoring import text_features
 from dyngen_env.scoring.human_rating import PATH, LinearRating, human_rating
 from dyngen_env.scoring.linear_fit import Sparse, ridge
 from dyngen_env.scoring.text_features import GRAMS, SIZE, features, ngrams
+from tests.support.architectures import tiny
 from tests.support.envs import END, single, write
 
 
@@ -102,6 +106,15 @@ class TestALanguageModelAsTheJudge:
             alone = torch.stack([hidden[layer][0, -1] for layer in (1, 4)]).float()
             torch.testing.assert_close(torch.from_numpy(own), alone, atol=0.1, rtol=0.05)  # bfloat16
 
+    def test_states_of_a_model_whose_last_layer_is_narrower(self, tmp_path):
+        """OPT-350m, whose last states are projected to the width of its head."""
+        tiny("opt-350m", vocabulary=4096).save_pretrained(tmp_path)
+        load_tokenizer("reviews-lm").save_pretrained(tmp_path)
+        assert last_states(str(tmp_path), (0, 1), self.TEXTS).shape == (3, 2, 32)
+        assert last_states(str(tmp_path), (2,), self.TEXTS).shape == (3, 1, 16)
+        with pytest.raises(ValueError, match=r"layers \[1, 2\] of .* have states of widths \[16, 32\]"):
+            last_states(str(tmp_path), (1, 2), self.TEXTS)
+
     def test_a_saved_judge_is_a_reward_by_its_path(self, tmp_path):
         path = tmp_path / "judge.npz"
         judge = self.judge()
@@ -116,6 +129,24 @@ class TestALanguageModelAsTheJudge:
             env.step(token)
         _, reward, terminated, _, info = env.step(min(env.tokenizer.end_ids))
         assert terminated and abs(reward - np.clip(judge([info["text"]])[0] / 4, -1, 1)) < 1e-6
+
+    def test_a_judge_from_before_fingerprints_is_taken_as_it_is(self, tmp_path):
+        judge = self.judge()
+        parts = dict(model=judge.model, layers=judge.layers, weights=judge.weights, bias=judge.bias)
+        np.savez(tmp_path / "judge.npz", **parts)
+        assert LMRater.load(tmp_path / "judge.npz").model == "reviews-lm"
+
+    def test_a_judge_whose_language_model_has_changed_is_refused(self, tmp_path):
+        model = shutil.copytree(resolve("reviews-lm").path, tmp_path / "model")
+        judge = self.judge()
+        LMRater(str(model), judge.layers, judge.weights, judge.bias).save(tmp_path / "judge.npz")
+        HumanRating(str(tmp_path / "judge.npz"))
+        lm = load_model(str(model), fresh=True)
+        with torch.no_grad():
+            lm.get_input_embeddings().weight[5] += 1
+        lm.save_pretrained(model)
+        with pytest.raises(ValueError, match=r"base model '.*model' has changed since the ratings in .*judge.npz"):
+            HumanRating(str(tmp_path / "judge.npz"))
 
     def test_another_file_is_refused(self, tmp_path):
         with pytest.raises(FileNotFoundError):
