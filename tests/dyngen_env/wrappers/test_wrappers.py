@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import dyngen_env  # noqa: F401  (registers the ids)
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.wrappers import LMFeatures, TopKActions
+from tests.support.architectures import tiny
 from tests.support.bans import PROMPTS, WORDS
 from tests.support.envs import END, EOS, SMALL
 
@@ -285,3 +286,11 @@ def test_more_candidates_than_some_texts_leave_are_refused(lm):
         TopKActions(single(prompts=PROMPTS, banned=WORDS), lm, 199)
     observation, info = TopKActions(single(prompts=PROMPTS, banned=WORDS), lm, 198).reset(seed=0)
     assert np.isfinite(observation["logprobs"]).all() and len(set(info["candidates"])) == 198
+
+
+def test_features_are_as_wide_as_the_head_takes_them():
+    """OPT-350m has layers of width 1024 and a head of width 512."""
+    env = LMFeatures(gym.make("dyngen/Generate-v0", **SMALL), tiny("opt-350m", vocabulary=270))
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.shape == observation.shape == (16,)
+    assert env.observation_space.contains(observation)
