@@ -57,22 +57,21 @@ def rescored_table(rewards: dict[str, dict[str, dict[str, Any]]]) -> RenderableT
 
 
 def audit_table(audit: Audit, title: str) -> RenderableType:
-    """An audit: how rewards agree with each other and with held-out measures, a row a reward."""
-    names = list(audit.designs)
-    measures = [m for m in MEASURES if any(m.key in design.correlation for design in audit.designs.values())]
-    table = Table(
-        "",
-        *(escape(name) for name in names if len(names) > 1),
-        *(m.label for m in measures),
-        header_style="bold",
-        title=title,
-        caption="rank correlations; in brackets: how much higher in the best tenth, in deviations, bold beyond 95%",
-    )
+    """An audit: how rewards agree with each other and, below the line, with held-out measures; a column a reward."""
+    designs = audit.designs
+    caption = "rank correlations; in brackets: higher in the best tenth by so many deviations, bold beyond 95%"
+    table = Table("", *map(escape, designs), header_style="bold", title=title, caption=caption)
+    for column in table.columns:
+        column.overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, design in audit.designs.items():
-        others = [f"{design.agreement[other]:.2f}" if other != name else "" for other in names if len(names) > 1]
-        table.add_row(Text(name), *others, *(_held_out(design, m.key) for m in measures))
+    for name in designs if len(designs) > 1 else ():
+        own = (design.agreement.get(name) for design in designs.values())
+        table.add_row(Text(name), *("" if rho is None else f"{rho:.2f}" for rho in own))
+    table.add_section()
+    for measure in MEASURES:
+        if any(measure.key in design.correlation for design in designs.values()):
+            table.add_row(measure.label, *(_held_out(design, measure.key) for design in designs.values()))
     return table
 
 
