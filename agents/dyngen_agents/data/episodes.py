@@ -167,7 +167,7 @@ def _turns_of(talk: Sequence[dict[str, Any]], finish_reason: str) -> tuple[tuple
 
 
 def _tokens_of(tokens: Tensor, completion_mask: Tensor, model: str) -> EpisodeTokens:
-    """The ids of a row (L,) and the runs of tokens that the agent chose."""
+    """The ids of a row (L,), up to the last that the agent chose, and the runs of these."""
     length = int((tokens >= 0).sum())
     turns, at = [], 0
     for chosen, run in groupby(completion_mask[:length].tolist()):
@@ -175,7 +175,7 @@ def _tokens_of(tokens: Tensor, completion_mask: Tensor, model: str) -> EpisodeTo
         if chosen:
             turns.append((at, end))
         at = end
-    return EpisodeTokens(model, tokens[:length].tolist(), turns)
+    return EpisodeTokens(model, tokens[: turns[-1][1]].tolist(), turns)
 
 
 def _check_tokens(tokens: EpisodeTokens, turns: int) -> None:

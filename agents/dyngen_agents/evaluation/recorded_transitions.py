@@ -9,7 +9,19 @@ import torch
 from torch import Tensor
 
 from dyngen_agents.data.episodes import Episode, EpisodeTokens
-from dyngen_env.mdp.state import CONTEXT, FINISH_REASONS, GOAL, ILLEGAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
+from dyngen_env.mdp.state import (
+    CONTEXT,
+    FINISH_REASONS,
+    GOAL,
+    ILLEGAL,
+    LENGTH,
+    LIVE,
+    STEPS,
+    STOP,
+    TURNS,
+    USER,
+    TokenState,
+)
 from dyngen_env.text.padding import pad_rows
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Feedback, Transition
@@ -28,15 +40,17 @@ def transitions(
         every_token: all steps; otherwise only those in which turns end, the i-th turns of all rows in one step.
     """
     turn, live = torch.zeros_like(finish), torch.ones_like(finish, dtype=torch.bool)
+    cut = torch.tensor([_is_cut_amid_turn(episode) for episode in episodes], device=finish.device)
     own = (finish == ILLEGAL) | (finish == CONTEXT) | (finish == LENGTH)  # what the token itself ended
     at = rows.start(turn) if every_token else rows.end(turn) - 1  # (B,) where each row's next token stands
     before = rows.state(at, turn, torch.full_like(finish, LIVE))
     while bool(live.any()):
-        ended = live & (at + 1 == rows.end(turn))
-        over = ended & (turn + 1 == rows.counts)
+        last = live & (at + 1 == rows.end(turn))  # tokens of their turns
+        over = last & (turn + 1 == rows.counts)
+        ended = last & ~(over & cut)
         spoken_finish = torch.where(over & own, finish, torch.where(ended, STOP, torch.where(live, LIVE, finish)))
         spoken = rows.state(at + 1, turn, spoken_finish)
-        goes_on = ended & ~over
+        goes_on = last & ~over
         next_turn = turn + goes_on
         length = torch.where(goes_on, rows.start(next_turn), at + 1)
         after = rows.state(length, next_turn, torch.where(live & ~over, LIVE, finish))
@@ -112,6 +126,11 @@ def finish_of(episode: Episode) -> int:
         return STOP
     ends = episode.feedback[-1].ends if episode.feedback else False
     return GOAL if ends == "goal" else USER if ends else TURNS
+
+
+def _is_cut_amid_turn(episode: Episode) -> bool:
+    """Whether `max_episode_steps` cut the episode off before its last turn had ended: that turn is not paid."""
+    return episode.finish_reason == FINISH_REASONS[STEPS] and len(episode.feedback) < len(episode.completions)
 
 
 def encoded(episode: Episode, tokenizer: Tokenizer, model: str) -> EpisodeTokens:

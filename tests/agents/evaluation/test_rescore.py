@@ -105,6 +105,17 @@ def test_a_recording_earns_what_the_env_has_paid(name, answering, tmp_path):
         np.testing.assert_allclose(paid, batch.reward_terms[term], atol=1e-4)
 
 
+@pytest.mark.parametrize("answering", [False, True], ids=["alone", "dialogue"])
+@pytest.mark.parametrize("name", ["sum", "rating", "function", "by token"])
+def test_a_turn_that_was_cut_off_is_not_paid(name, answering):
+    """By `max_episode_steps`, which may also cut an episode just where a turn has ended."""
+    reward = REWARDS[name]
+    episodes, batch = played(reward, answering, max_episode_steps=4)
+    np.testing.assert_allclose(rescore(episodes, reward).returns, batch.rewards.double().sum(1), atol=1e-4)
+    cut = [len(e.feedback) < len(e.completions) for e in episodes if e.finish_reason == "steps"]
+    assert any(cut) and (not answering or not all(cut))
+
+
 def test_the_recordings_above_end_in_many_ways():
     reasons = {e.finish_reason for answering in (False, True) for e in played("0", answering)[0]}
     assert reasons == {"stop", "length", "illegal", "context", "turns", "user"}
