@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes, from_launcher
@@ -26,6 +27,7 @@ RUNS: dict[str, tuple[AlgorithmConfig, dict[str, int]]] = {
     "ppo": (PPO, {}),
     "lora": (PPO, dict(lora_rank=2)),
     "rloo": (REINFORCEConfig(baseline="rloo", group_size=2), {}),
+    "grpo": (GRPOConfig(group_size=2, epochs=1, minibatch_size=7, loss_normalisation="sequence"), {}),
     "rebn": (REINFORCEConfig(baseline="rebn", minibatch_size=4), {}),
 }
 

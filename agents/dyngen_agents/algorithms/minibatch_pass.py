@@ -58,7 +58,9 @@ def minibatch_pass(
     nothing else makes no step.
 
     Args:
-        token_terms: see `TokenTerms`. weights: of those terms that make the loss, by name; the others are reported.
+        token_terms: see `TokenTerms`.
+        weights: of those terms that make the loss, by name; the others are only reported. Entropies carry gradients,
+            which costs time, only if "entropy" has a weight.
         seed: of the epochs' permutations.
         minibatch_size: episodes of a gradient step; None is all of them.
         max_tokens: padded tokens of one forward pass.

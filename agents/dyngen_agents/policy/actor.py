@@ -24,7 +24,7 @@ class Actor:
     """
 
     def __init__(
-        self, policy: CausalLMPolicy, seed: int, deterministic: bool = False, processes: Processes = SINGLE_PROCESS
+        self, policy: CausalLMPolicy, seed: int, *, deterministic: bool = False, processes: Processes = SINGLE_PROCESS
     ):
         self.policy, self.seed, self.deterministic, self.processes = policy, seed, deterministic, processes
         self.step = 0

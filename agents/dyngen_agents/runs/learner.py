@@ -60,6 +60,7 @@ class Learner:
         config: TrainConfig,
         algorithm_config: AlgorithmConfig,
         given: FromPython = NOTHING,
+        *,
         checkpoint: Checkpoint | None = None,
         processes: Processes = SINGLE_PROCESS,
     ):

@@ -77,7 +77,7 @@ def train(
         config, algorithm, checkpoint = _resumed(config, algorithm)
     check_tracker(config.track)
     processes, given = from_launcher(), FromPython(reward, user)
-    learner = Learner(config, algorithm, given, checkpoint, processes)
+    learner = Learner(config, algorithm, given, checkpoint=checkpoint, processes=processes)
     run = checkpoint.folder if checkpoint else processes.once(lambda: _new_run(learner))
     if processes.first:
         mark_latest(run)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.cli.main import main
@@ -126,6 +127,19 @@ def test_a_run_in_groups_is_inspected_in_groups(tiny_config):
         twin = sum(token["learned"] for token in tokens_of(other))
         last = tokens_of(mine)[-1]
         assert last["advantage"] == pytest.approx(last["learned"] - twin, abs=1e-4)
+
+
+def test_a_run_of_grpo_shows_advantages_within_groups(tiny_config):
+    """Every token of an episode has (R - mean)/(std + 1e-4) of its group, R the return less the KL penalty."""
+    run = train(tiny_config(updates=1), GRPOConfig(group_size=4, kl_coef=0.1), reward=vowels)
+    data = inspect_run(run, 4, reward=vowels)
+    assert keys(data) == ["reward", "learned", "advantage", "kl", "entropy", "logprob"]
+    returns = torch.tensor([sum(t["learned"] for t in tokens_of(e)) for e in data["episodes"]], dtype=torch.float64)
+    expected = (returns - returns.mean()) / (returns.std() + 1e-4)
+    for episode, advantage in zip(data["episodes"], expected.tolist(), strict=True):
+        assert [t["advantage"] for t in tokens_of(episode)] == pytest.approx(
+            [advantage] * len(tokens_of(episode)), abs=1e-3
+        )
 
 
 def test_an_untrained_run_is_its_own_reference(tiny_config):

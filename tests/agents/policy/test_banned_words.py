@@ -46,11 +46,11 @@ def test_sampling_and_evaluation_keep_to_what_is_legal(sampling):
 def test_no_actor_writes_one(sampling, deterministic):
     env = small_env(prompts=PROMPTS, banned=BANNED)
     policy = small_policy(env, sampling=sampling)
-    batch = collect(env, Actor(policy, 0, deterministic), 32, seed=0)
+    batch = collect(env, Actor(policy, 0, deterministic=deterministic), 32, seed=0)
     assert set(batch.finish_reasons) <= {"stop", "length"}
     assert not banned_in(batch.texts, batch.prompts)
     policy.distribution = replace(policy.distribution, banned=None)  # whoever does not know of them writes them
-    assert "illegal" in collect(env, Actor(policy, 0, deterministic), 32, seed=0).finish_reasons
+    assert "illegal" in collect(env, Actor(policy, 0, deterministic=deterministic), 32, seed=0).finish_reasons
 
 
 def test_a_policy_takes_its_distribution_along():
