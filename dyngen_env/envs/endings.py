@@ -1,4 +1,10 @@
-"""Which episodes ended in a step, and whether the task ended them or something outside it cut them off."""
+"""Which episodes ended in a step, and whether anything may follow: what has been paid is final.
+
+An episode that ends with a turn has been paid for it, so it is terminated whatever ended the turn, a full context or a
+token budget included: nobody acts in its last state, so no value was ever learned for it, and to add one to what was
+paid would count the turn twice. Only a cut amid a turn, or between two turns, is truncated alone: there the agent would
+have gone on, and a learner may count on the value of the last state.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +26,8 @@ class Endings(NamedTuple):
     """What became of B rows in a step."""
 
     state: TokenState  # in which rows that were cut off have finished, too
-    terminated: torch.Tensor  # (B,) bool, ended by the task
-    truncated: torch.Tensor  # (B,) bool, cut off
+    terminated: torch.Tensor  # (B,) bool, ended with a turn that has been paid: nothing follows
+    truncated: torch.Tensor  # (B,) bool, cut off by a limit; learners bootstrap where this is True and the other False
     ended: np.ndarray  # (B,) bool, either of the two
 
 
@@ -31,8 +37,9 @@ def endings(state: TokenState, turns: np.ndarray, late: np.ndarray, budget_cuts:
     Args:
         turns: (R,) rows whose turn ended in this step; elsewhere no end but that of `late` is possible.
         late: (B,) bool, rows that have taken the last step that they may take. As under Gymnasium's `TimeLimit` they
-            are truncated, and terminated as well if the task ended them in that step.
-        budget_cuts: whether a token budget that is used up cuts an episode off instead of ending it.
+            are truncated, and terminated as well if their last turn ended in that step.
+        budget_cuts: whether an episode that a used-up token budget has ended is truncated, too. One that a full context
+            has ended always is.
     """
     device = state.finish.device
     never = torch.zeros_like(state.finish, dtype=torch.bool)
@@ -44,7 +51,7 @@ def endings(state: TokenState, turns: np.ndarray, late: np.ndarray, budget_cuts:
         finish = state.finish[where]
         cut = (finish == CONTEXT) | (finish == LENGTH) if budget_cuts else finish == CONTEXT
         over = finish != LIVE
-        terminated, truncated = never.index_copy(0, where, over & ~cut), never.index_copy(0, where, over & cut)
+        terminated, truncated = never.index_copy(0, where, over), never.index_copy(0, where, over & cut)
     if late.any():
         cut_off = torch.from_numpy(late).to(device)
         truncated = truncated | cut_off

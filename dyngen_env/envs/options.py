@@ -98,11 +98,13 @@ class EnvOptions(TaskOptions):
     render_mode: Literal["ansi", "human", "rgb_array"] | None = None
     """How `render` shows an episode: "ansi" as text, "human" on the terminal, "rgb_array" as a picture; or None."""
     length_limit: Literal["terminate", "truncate"] = "terminate"
-    """What a completion that has used up `max_new_tokens` does to its episode: "terminate" ends it as part of the task,
-    "truncate" cuts it off, so that agents bootstrap from its last state."""
+    """How an episode ends whose completion has used up `max_new_tokens`: "terminate" says `terminated`, "truncate" says
+    `truncated` as well, as of a full context. The turn is paid in either case, so nothing follows it and nobody should
+    bootstrap past it."""
     max_episode_steps: int | None = None
     """How many tokens of its own choice an agent may write in an episode, counted and cut as Gymnasium's `TimeLimit`
-    does: a turn that is cut is not paid. None or -1 is no limit."""
+    does: a turn that is cut is not paid, and its episode is `truncated` but not `terminated`, so that agents may
+    bootstrap from its last state. None or -1 is no limit."""
 
     def __post_init__(self) -> None:
         if self.max_episode_steps == -1:  # what `gym.make` takes for no limit

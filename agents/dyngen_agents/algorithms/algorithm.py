@@ -85,7 +85,8 @@ class Play(Protocol):
         Args:
             actor: gives the behaviour policy of a seed.
             group_size: every example is played so many times, in adjacent episodes.
-            bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of truncated episodes; None means 0.
+            bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of episodes that were truncated and not
+                terminated; None means 0.
         """
 
 

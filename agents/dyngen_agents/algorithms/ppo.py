@@ -11,7 +11,8 @@ from dyngen_agents.algorithms.algorithm import AlgorithmState, Diagnostics, Play
 from dyngen_agents.algorithms.minibatch_pass import Piece
 from dyngen_agents.algorithms.policy_gradient import PolicyGradient, RunShape
 from dyngen_agents.algorithms.settings import check_settings
-from dyngen_agents.data.batching import explained_variance, state_values
+from dyngen_agents.algorithms.value_alarm import ValueAlarm
+from dyngen_agents.data.batching import explained_variance
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.functional.losses import approx_kl, clip_fraction, clipped_surrogate, clipped_value_loss
 from dyngen_agents.functional.returns import gae, masked_mean, masked_whiten
@@ -73,7 +74,7 @@ class PPO:
     def __init__(
         self, policy: CausalLMPolicy, reference: Reference, config: PPOConfig | None = None, **run: Unpack[RunShape]
     ):
-        self.policy, self.config = policy, config or PPOConfig()
+        self.policy, self.config, self.alarm = policy, config or PPOConfig(), ValueAlarm()
         c = self.config
         self.common = PolicyGradient(
             policy, reference, c, policy.parameters(), epochs=c.epochs, minibatch_size=c.minibatch_size, **run
@@ -84,18 +85,20 @@ class PPO:
         return self.common.actor(seed)
 
     def experience(self, play: Play) -> Trajectories:
-        """Episodes of the policy as it is; a truncated one counts on the value of its last state."""
+        """Episodes of the policy as it is. What follows a truncation counts as nothing, though there is a critic.
 
-        def value(tokens: Tensor, lengths: Tensor) -> Tensor:
-            return state_values(self.policy, tokens, lengths)
-
-        return play(self.actor, bootstrap=value)
+        A state is the whole history, so it knows how much of a limit is left, and an agent that knows the time treats
+        its end as an end (Pardo et al. 2018, "Time limits in reinforcement learning", sec. 3). Nor was a value ever
+        learned for a state in which nobody acts: a critic that counts on it feeds on itself, and grows without bound.
+        """
+        return play(self.actor)
 
     def update(self, batch: Trajectories) -> dict[str, float]:
         """Learn from a batch of episodes: eq. 9 of Schulman et al. 2017, with the KL in the reward.
 
         Returns:
-            metrics: losses, KLs in nats, and how the clipping worked, averaged over the tokens of all epochs.
+            metrics: losses, KLs in nats, and how the clipping worked, averaged over the tokens of all epochs;
+            "value_alarm", 1 where the critic expects more than any episode has returned (`ValueAlarm`).
 
         Raises:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
@@ -118,20 +121,22 @@ class PPO:
 
         weights = {"policy_loss": 1.0, "value_loss": c.vf_coef, "entropy": -c.ent_coef}
         metrics = self.common.gradient_steps(batch, token_terms, weights)
+        metrics["value_alarm"] = float(self.alarm.check(batch.values, rewards, mask, c.gamma))
         metrics["value_mean"] = float(masked_mean(batch.values, mask))
         metrics["explained_variance"] = explained_variance(batch.values, returns, mask)
         return metrics | self.common.end_update(batch, ref_logprobs)
 
     def state(self) -> AlgorithmState:
-        """That of every policy-gradient algorithm, and the value head."""
+        """That of every policy-gradient algorithm, the value head, and the largest return seen."""
         common = self.common.state()
         head = {f"value_head.{name}": tensor for name, tensor in self.policy.value_head.state_dict().items()}
-        return AlgorithmState(common.tensors | head, common.values)
+        return AlgorithmState(common.tensors | head, common.values | {"largest_return": self.alarm.largest})
 
     def load_state(self, state: AlgorithmState, *, for_training: bool = True) -> None:
         """The inverse of `state`."""
         self.common.load_state(state, for_training=for_training)
         self.policy.value_head.load_state_dict(state.under("value_head."))
+        self.alarm.largest = state.values.get("largest_return", 0.0)  # runs of 0.2 and before have none
 
     def diagnostics(self, batch: Trajectories) -> Diagnostics:
         """The rewards that it learns from, advantages before whitening, and values."""

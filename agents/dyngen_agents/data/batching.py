@@ -10,7 +10,6 @@ from torch import Tensor
 from dyngen_agents.data.trajectories import Trajectories, by_length
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_env.lm.engine.heads import hidden_states
 
 
 @torch.no_grad()
@@ -39,13 +38,6 @@ def entropies_of(
 ) -> Tensor:
     """(N, L): the policy's entropy at each choice, in nats; zero elsewhere."""
     return map_in_batches(lambda t, m: policy.evaluate(t, m).entropies, batch, max_tokens, processes)
-
-
-@torch.no_grad()
-def state_values(policy: CausalLMPolicy, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """V (R,) of the states whose tokens are (R, L) with lengths (R,)."""
-    hidden = hidden_states(policy.lm, tokens[:, : int(lengths.max())])
-    return policy.value(hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1])
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:

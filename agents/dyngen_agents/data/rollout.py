@@ -39,7 +39,8 @@ def collect(
         episodes: how many; row i plays its fixed share of them.
         seed: reseeds the env's rows, by one int or one for each row; None goes on.
         examples: play these, one an episode, instead of drawing.
-        bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of truncated episodes; None means 0.
+        bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of episodes that were cut
+            off before their last turn was paid (truncated and not terminated); None means 0.
         on_token: told after each step how many tokens were chosen for episodes that count.
 
     Raises:
@@ -98,8 +99,9 @@ def _play(
             final, info = infos["final_obs"][counted], infos["final_info"]
             rows = counted.tolist()
             last = torch.zeros(len(rows), device=tokens.device)
-            if bootstrap is not None and bool(truncated[counted].any()):
-                last = bootstrap(final, (final >= 0).sum(1)) * truncated[counted]
+            cut = (truncated & ~terminated)[counted]
+            if bootstrap is not None and bool(cut.any()):
+                last = torch.where(cut, bootstrap(final, (final >= 0).sum(1)), 0.0)
             talks = info.get("dialogue", [None] * env.num_envs)
             terms = {k: v[counted].float() for k, v in info["reward_terms"].items() if not k.startswith("_")}
             part = Trajectories(

@@ -24,7 +24,7 @@ class Trajectories:
     logprobs: Tensor  # (N, L) float32, nats
     values: Tensor  # (N, L) float32
     rewards: Tensor  # (N, L) float32
-    bootstrap: Tensor  # (N,) float32, V of the last state of a truncated episode, 0 of a terminated one
+    bootstrap: Tensor  # (N,) float32, V of the last state where the episode was cut off unpaid, else 0
     groups: Tensor  # (N,) int64, equal for episodes that began with the same example on purpose
     prompts: Sequence[str] = ()
     texts: Sequence[str] = ()  # the last completion of each episode

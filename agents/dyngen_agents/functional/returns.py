@@ -24,8 +24,9 @@ def gae(
         Âₜ = δₜ + γλ Âₜ₊₁
         R̂ₜ = Âₜ + V(sₜ)                (the target of the value function)
 
-    rewards, values, completion_mask: (N, L). bootstrap: (N,), V of the final state of a truncated
-    episode, 0 for a terminated one. Returns advantages and returns, both (N, L).
+    rewards, values, completion_mask: (N, L). bootstrap: (N,), V of the final state of an episode that
+    was truncated, 0 for one that has terminated, truncated as well or not. Returns advantages and
+    returns, both (N, L).
 
     A segment that another one continues takes V′ + λÂ′ of the continuation's first choice as its
     bootstrap; the recursion then crosses the cut as if there were none.

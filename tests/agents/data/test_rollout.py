@@ -68,11 +68,21 @@ def test_chosen_examples_are_played_once_each():
     assert list(batch.prompts) == prompts
 
 
-def test_truncated_episodes_are_bootstrapped_and_others_are_not():
-    env = small_env(4, prompts=["xyz"], length_limit="truncate", max_new_tokens=3)
+@pytest.mark.parametrize(
+    ("options", "reasons", "bootstrap"),
+    [
+        # A turn that a limit ends is paid: to count on a value beyond it would count it twice.
+        (dict(length_limit="truncate", max_new_tokens=3), ["stop", "stop", "length", "length"], [0, 0, 0, 0]),
+        (dict(max_context_tokens=7, max_new_tokens=3, user=Talker(), max_turns=9), ["context"] * 4, [0, 0, 0, 0]),
+        # A turn that is cut off unpaid may be made good for, unless its episode ended in that very step.
+        (dict(max_episode_steps=3), ["stop", "stop", "steps", "steps"], [0, 0, 7, 7]),
+    ],
+)
+def test_only_what_was_cut_off_unpaid_is_bootstrapped(options, reasons, bootstrap):
+    env = small_env(4, prompts=["xyz"] if "user" not in options else ["x"], **options)
     batch = collect(env, Scripted(), 4, seed=0, bootstrap=lambda tokens, lengths: lengths.float())
-    assert batch.finish_reasons == ["stop", "stop", "length", "length"]
-    assert batch.bootstrap.tolist() == [0, 0, 7, 7]
+    assert batch.finish_reasons == reasons
+    assert batch.bootstrap.tolist() == bootstrap
 
 
 def test_the_share_does_not_depend_on_other_rows():

@@ -14,6 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from dyngen_agents.sb3 import KLPenalty, SegmentRolloutBuffer
 from dyngen_env.lm.distribution import SamplingConfig
+from tests.support.envs import Talker
 from tests.support.sb3_agents import Logged, make, roll_out, share_of_vowels, spread, vec_env
 
 BUFFERS = [SegmentRolloutBuffer, None]
@@ -61,6 +62,16 @@ def test_the_cache_changes_nothing_but_the_number_of_tokens_that_are_run(tiny_mo
     roll_out(agent)
     # A token a row and step, and the prompts of rows that restart; without a cache it would be every prefix again.
     assert policy.lm_policy.engine.tokens_run < 3 * agent.n_steps * env.num_envs
+
+
+@pytest.mark.parametrize("options", [dict(length_limit="truncate"), dict(max_context_tokens=13)])
+def test_no_value_is_added_to_what_a_cut_turn_was_paid(tiny_model, options):
+    """Stable-Baselines3 adds V of `terminal_observation` where it believes that an episode would have gone on."""
+    user = dict(user=Talker(), max_turns=9) if "max_context_tokens" in options else {}
+    agent = make(tiny_model, env=vec_env(tiny_model, max_new_tokens=3, reward=1, prompts=["A"], **options, **user))
+    torch.nn.init.constant_(agent.policy.lm_policy.value_head.bias, 100.0)
+    roll_out(agent)
+    assert agent.rollout_buffer.episode_starts[1:].any() and set(np.unique(agent.rollout_buffer.rewards)) == {0.0, 1.0}
 
 
 def test_dropout_stays_off_in_training_mode(tiny_model):

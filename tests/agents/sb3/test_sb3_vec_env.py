@@ -116,13 +116,16 @@ def test_episode_statistics_of_gymnasium_are_those_of_vec_monitor():
     assert ends > 10
 
 
-def test_truncations_are_told_apart():
-    env = map_in_batches(length_limit="truncate")
-    env.reset()
-    for _ in range(SMALL["max_new_tokens"]):
-        _, _, dones, infos = env.step(np.full(ROWS, 97))
-    assert dones.all() and all(info["TimeLimit.truncated"] for info in infos)
-    assert all(info["terminal_observation"][-1] == -1 for info in infos)
+def test_only_what_was_cut_off_unpaid_counts_as_truncated():
+    """Stable-Baselines3 adds V of `terminal_observation` to the reward where `TimeLimit.truncated` says so."""
+    unpaid = dict(max_new_tokens=7, max_episode_steps=5)
+    for options, truncated in ((dict(length_limit="truncate"), False), (unpaid, True)):
+        env = map_in_batches(**options)
+        env.reset()
+        for _ in range(5):
+            _, _, dones, infos = env.step(np.full(ROWS, 97))
+        assert dones.all() and [info["TimeLimit.truncated"] for info in infos] == [truncated] * ROWS
+        assert all(info["terminal_observation"][-1] == -1 for info in infos)
 
 
 def test_reset_options_choose_what_is_played():

@@ -67,7 +67,7 @@ def test_what_ends_a_dialogue(replies, kwargs, reason, truncated):
     env = talk(*replies, **kwargs)
     write(env, "hi", END)
     tokens, _, *ended, info = write(env, "ho", END)
-    assert ended == [not truncated, truncated] and info["finish_reason"] == reason and info["text"] == "ho"
+    assert ended == [True, truncated] and info["finish_reason"] == reason and info["text"] == "ho"
     assert spoken(tokens)[-3:] == ["h", "o", END]  # nothing is appended that nobody will answer
     answers = [r.text for r in replies] if len(replies) > 1 else ["ok", "ok"]
     assert info["dialogue"] == [
@@ -93,7 +93,7 @@ def test_a_context_that_fills_up_within_a_turn():
     env = talk(max_turns=9, max_context_tokens=14, max_new_tokens=5)
     write(env, "x", END)
     *_, terminated, truncated, info = write(env, "abcd"[: 14 - 10])
-    assert (terminated, truncated) == (False, True) and info["finish_reason"] == "context"
+    assert (terminated, truncated) == (True, True) and info["finish_reason"] == "context"  # the cut turn was paid
     assert [turn["text"] for turn in info["dialogue"]] == ["A", "x", "ok", "abcd"]
 
 
