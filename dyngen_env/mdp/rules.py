@@ -46,3 +46,20 @@ def legal_tokens(tokenizer: Tokenizer) -> np.ndarray:
     legal = np.ones(len(tokenizer), dtype=bool)
     legal[sorted(tokenizer.control_ids - tokenizer.end_ids)] = False
     return legal
+
+
+def ended_by_agent(tokens: torch.Tensor, completion_mask: torch.Tensor, rules: Rules) -> torch.Tensor:
+    """(N,) bool: whether the last turn of each episode ended by a token of the agent's, one that completes a stop
+    string included, and not by a limit.
+
+    Args:
+        tokens: (N, L) int64, whole episodes. completion_mask: (N, L) bool, True where the agent chose the token.
+    """
+    vocabulary = rules.outcome.shape[1]
+    state = torch.zeros_like(tokens[:, 0])
+    ended = torch.zeros_like(state, dtype=torch.bool)
+    for token, chosen in zip(tokens.unbind(1), completion_mask.unbind(1), strict=True):
+        index = torch.where(chosen, state * vocabulary + token, 0)
+        ended = torch.where(chosen, rules.outcome.take(index) == STOP, ended)
+        state = torch.where(chosen, rules.stop_next.take(index), 0)  # what the user says begins another turn
+    return ended

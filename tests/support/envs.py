@@ -69,6 +69,19 @@ class Talker:
         return out
 
 
+class Somebody:
+    """A user who draws a number as their persona, and says it at each turn with another that they draw there."""
+
+    answers = True
+
+    def begin(self, examples, rngs):
+        return [int(rng.integers(10)) for rng in rngs]
+
+    def reply(self, dialogues, rngs):
+        words = [f"{dialogue.persona}{rng.integers(10)}" for dialogue, rng in zip(dialogues, rngs, strict=True)]
+        return [Feedback(said, rating=float(said[0])) for said in words]
+
+
 CORPUS = ["the film is good and the story is great", "a sad dull film that we hate", "é ü 漢字 \n end of line"] * 3
 CHAT = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"

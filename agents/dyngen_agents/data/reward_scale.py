@@ -34,12 +34,12 @@ def standardising(returns: Tensor) -> RewardScale:
 
 
 def scaled_rewards(batch: Trajectories, scale: RewardScale, missing_eos_penalty: float = 0.0) -> Tensor:
-    """The batch's rewards (N, L) whose sums are gain R + bias, less the penalty where the episode did not end itself.
+    """The batch's rewards (N, L) whose sums are gain R + bias, less the penalty where the agent did not end its last
+    turn itself.
 
     Bias and penalty are paid at the last token that the agent chose.
     """
     positions = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
     last = (positions * batch.completion_mask).argmax(1, keepdim=True)  # (N, 1)
-    unended = torch.tensor([reason != "stop" for reason in batch.finish_reasons], device=last.device)
-    at_end = scale.bias - missing_eos_penalty * unended.to(batch.rewards.dtype)  # (N,)
+    at_end = scale.bias - missing_eos_penalty * (~batch.stopped).to(batch.rewards.dtype)  # (N,)
     return (scale.gain * batch.rewards).scatter_add(1, last, at_end.unsqueeze(1))

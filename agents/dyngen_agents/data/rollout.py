@@ -16,6 +16,7 @@ from torch import Tensor
 from dyngen_agents.data.trajectories import Trajectories, join
 from dyngen_agents.policy.causal_lm import Action
 from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.mdp.rules import ended_by_agent
 from dyngen_env.types import Example
 
 Act = Callable[[Tensor, Tensor], Action]
@@ -37,7 +38,8 @@ def collect(
         env: `output="torch"`, `autoreset_mode="same_step"`, tokens as observations.
         actor: (tokens (B, L), lengths (B,)) -> Action.
         episodes: how many; row i plays its fixed share of them.
-        seed: reseeds the env's rows, by one int or one for each row; None goes on.
+        seed: reseeds the env's rows, by one int or one for each row; None goes on. With `examples`, a list has one seed
+            for each of them: episodes of equal seed and example meet the same user, who draws the same chances.
         examples: play these, one an episode, instead of drawing.
         bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of episodes that were cut
             off before their last turn was paid (truncated and not terminated); None means 0.
@@ -46,7 +48,7 @@ def collect(
     Raises:
         ValueError: the env is set up otherwise, or the numbers do not divide.
     """
-    _check(env, episodes, examples)
+    _check(env, episodes, examples, seed)
     play = partial(_play, env, actor, bootstrap=bootstrap, on_token=on_token)
     if examples is None:
         parts = [play(quota(episodes, env.num_envs), seed=seed, options={})]
@@ -57,9 +59,15 @@ def collect(
             idle = env.num_envs - len(chosen)
             ones = torch.tensor([1] * len(chosen) + [0] * idle)
             options = {"prompt": chosen + [chosen[-1]] * idle}
-            parts.append(play(ones, seed=seed, options=options))
-            seed = None
-    return replace(join(parts), groups=torch.arange(episodes, device=env.device))
+            if isinstance(seed, Sequence):
+                parts.append(play(ones, seed=[*seed[start : start + len(chosen)], *[None] * idle], options=options))
+            else:
+                parts.append(play(ones, seed=seed, options=options))
+                seed = None
+    batch = join(parts)
+    ended = ended_by_agent(batch.tokens, batch.completion_mask, env.rules).tolist()
+    stops = [stop and reason != "illegal" for stop, reason in zip(ended, batch.finish_reasons, strict=True)]
+    return replace(batch, groups=torch.arange(episodes, device=env.device), stops=stops)
 
 
 def _play(
@@ -67,7 +75,7 @@ def _play(
     actor: Act,
     shares: Tensor,
     *,
-    seed: int | Sequence[int] | None,
+    seed: int | Sequence[int | None] | None,
     options: dict,
     bootstrap: Callable[[Tensor, Tensor], Tensor] | None,
     on_token: Callable[[int], None] | None,
@@ -135,7 +143,9 @@ def quota(episodes: int, rows: int) -> Tensor:
     return torch.tensor([episodes // rows + (row < episodes % rows) for row in range(rows)])
 
 
-def _check(env: TextGenVectorEnv, episodes: int, examples: list[Example] | None) -> None:
+def _check(
+    env: TextGenVectorEnv, episodes: int, examples: list[Example] | None, seed: int | Sequence[int] | None
+) -> None:
     if env.output != "torch" or env.autoreset_mode != AutoresetMode.SAME_STEP:
         raise ValueError(
             'collect needs an env with output="torch" and autoreset_mode="same_step", got '
@@ -150,3 +160,5 @@ def _check(env: TextGenVectorEnv, episodes: int, examples: list[Example] | None)
         raise ValueError(f"episodes={episodes} must be positive")
     if examples is not None and len(examples) != episodes:
         raise ValueError(f"{len(examples)} examples for {episodes} episodes: give one each")
+    if examples is not None and isinstance(seed, Sequence) and len(seed) != episodes:
+        raise ValueError(f"{len(seed)} seeds for {episodes} examples: give one each")

@@ -38,8 +38,10 @@ def collect_together(
         env: this process's rows; row i of it is row rank + i P of the batch. Otherwise as for `rollout.collect`.
         actor: gives the behaviour policy of a seed; it knows which rows it plays.
         episodes: of all processes; a multiple of P and of `group_size`.
-        seed: row i of the batch is seeded seed + i. actor_seed: of the sampling.
-        group_size: G > 1 plays each example G times, in adjacent episodes that share a number in `groups`.
+        seed: row i of the batch is seeded seed + i, but a group's rows alike. actor_seed: of the sampling.
+        group_size: G > 1 plays each example G times, in adjacent episodes that share a number in `groups`. All of a
+            group meet the same user with the same persona, who draws the same chances: what tells their returns apart
+            is the agent's doing, so that the others of the group are a baseline.
         bootstrap, on_token: as for `collect`, told of this process's rows.
 
     Raises:
@@ -52,13 +54,15 @@ def collect_together(
             raise ValueError(f"episodes={episodes} must be a positive multiple of {name}, {number}")
     rows = env.num_envs * processes.world_size
 
-    def seeds(first: int) -> list[int]:
-        return list(range(first + processes.rank, first + rows, processes.world_size))
+    def seeds(part: int, count: int) -> list[int]:
+        episodes_of_part = range(part * rows + processes.rank, (part + 1) * rows, processes.world_size)
+        return [seed + episode // group_size for episode in episodes_of_part[:count]]
 
     def play(part: int, count: int, examples: list[Example] | None) -> Trajectories:
+        of_rows = seeds(part, env.num_envs if examples is None else count)
         return collect(
             env, actor(actor_seed + part), count,
-            seed=seeds(seed + part * rows), examples=examples, bootstrap=bootstrap, on_token=on_token,
+            seed=of_rows, examples=examples, bootstrap=bootstrap, on_token=on_token,
         )  # fmt: skip
 
     def mine() -> Trajectories | None:

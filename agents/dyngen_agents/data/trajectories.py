@@ -29,6 +29,7 @@ class Trajectories:
     prompts: Sequence[str] = ()
     texts: Sequence[str] = ()  # the last completion of each episode
     finish_reasons: Sequence[str] = ()
+    stops: Sequence[bool] = ()  # whether the agent ended its last turn itself; in a dialogue no finish reason says so
     reward_terms: dict[str, Tensor] = field(default_factory=dict)  # by name: (N,) sums over the episode
     dialogues: Sequence[list[dict[str, Any]] | None] = ()  # as `info["dialogue"]` has them; None where nobody answers
 
@@ -58,6 +59,15 @@ class Trajectories:
             else:
                 changed[field_.name] = of_items(value) if len(value) else value  # nobody has said anything of it
         return Trajectories(**changed)
+
+    @property
+    def stopped(self) -> Tensor:
+        """(N,) bool: episodes whose last turn the agent ended itself, by an end token or a stop string.
+
+        Of trajectories that were made without `stops`: those whose finish reason is "stop".
+        """
+        stops = self.stops or [reason == "stop" for reason in self.finish_reasons]
+        return torch.tensor(stops, dtype=torch.bool, device=self.tokens.device)
 
     @property
     def lengths(self) -> Tensor:

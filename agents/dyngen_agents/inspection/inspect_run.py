@@ -64,7 +64,8 @@ def inspect_run(
         groups = -(-episodes // group_size)
         chosen = [*map(Example, islice(cycle(prompts), groups))] if prompts else draw_examples(env, groups, seed)
         examples = [example for example in chosen for _ in range(group_size)]
-        batch = collect(env, actor(seed), len(examples), seed=seed, examples=examples, bootstrap=bootstrap)
+        seeds = [seed + episode // group_size for episode in range(len(examples))]  # a group meets the same user
+        batch = collect(env, actor(seed), len(examples), seed=seeds, examples=examples, bootstrap=bootstrap)
         return replace(batch, groups=torch.arange(len(batch), device=env.device) // group_size)
 
     batch = opened.algorithm.experience(play)

@@ -41,4 +41,4 @@ def notes_on_scale(scale: RewardScale, missing_eos_penalty: float) -> Iterator[s
     if scale != RewardScale():
         yield f"The learner's reward is the environment's times {scale.gain:.3g}, {scale.bias:+.3g} at the end."
     if missing_eos_penalty:
-        yield f"It is {missing_eos_penalty:g} less for the learner where an episode did not end by a token of its own."
+        yield f"It is {missing_eos_penalty:g} less for the learner where the agent did not end its last turn itself."

@@ -54,7 +54,7 @@ class TrainConfig(TaskOptions):
     normalise_reward: bool = False
     """Scale returns to mean 0, deviation 1 under the untrained model, so that kl_coef means the same for any reward."""
     missing_eos_penalty: float = 0.0
-    """Taken from the return of episodes that do not end by a token of their own choice (Huang et al. 2023)."""
+    """Taken from the return of episodes whose last turn the agent did not end itself (Huang et al. 2023)."""
     resume: str | None = None
     """Continue this run, a folder or "latest". Its settings hold, but for limits of time, device, threads, tracker."""
 

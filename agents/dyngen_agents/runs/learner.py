@@ -144,7 +144,7 @@ class Learner:
             "reward_terms": {name: float(paid.mean()) for name, paid in batch.reward_terms.items()},
             "length": float(batch.completion_lengths.float().mean()),
             "distinct_2": distinct_n(batch.texts, 2),
-            "stopped": sum(reason == "stop" for reason in batch.finish_reasons) / len(batch),
+            "stopped": int(batch.stopped.sum()) / len(batch),
             **learned,
         }
 

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 
 import dyngen_env  # noqa: F401  registers the ids
-from dyngen_agents.trl.prompts import examples_of, prompt_text
+from dyngen_agents.trl.prompts import examples_of, group_seeds, prompt_text
 from dyngen_env.envs.env import TextGenEnv
 
 OVER = "The conversation is over."
@@ -42,14 +42,15 @@ class TextEnvironment:
             raise ValueError(f"tokenizer {env.tokenizer.name!r} has no token that ends a turn: choose another one")
         self._env, self._silence_reward = env, silence_reward
         self._rewards: list[float] = []  # of the steps so far
-        self._over = True
+        self._over, self._resets = True, 0
 
     def reset(self, prompt: Any = None, seed: int | None = None, **columns: Any) -> str | None:
         """Begin an episode. TRL calls this with the columns of a row of the dataset.
 
         Args:
             prompt: the row's prompt, a text or a list of one user message. If it is empty, the env draws a prompt.
-            seed: seeds the env; rows of equal seed meet the same simulated user.
+            seed: seeds the env; rows of equal seed meet the same simulated user. Without one it comes from the prompt
+                and the number of the reset, so that the environments of a group meet the same user.
             columns: all other columns, which are ignored.
 
         Returns:
@@ -57,7 +58,9 @@ class TextEnvironment:
         """
         text = prompt_text(prompt) if prompt else ""
         chosen = examples_of(self._env.batch.task, [text])[0] if text else None
-        self._env.reset(seed=seed, options={"prompt": chosen} if chosen else None)
+        seeds = group_seeds([text], self._resets) if seed is None and text else [seed]
+        self._resets += 1
+        self._env.reset(seed=seeds[0], options={"prompt": chosen} if chosen else None)
         self._rewards, self._over = [], False
         return None if chosen else self._env.batch.examples[0].prompt
 

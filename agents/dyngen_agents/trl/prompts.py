@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
+
+import numpy as np
 
 from dyngen_agents.runs.environment import draw_examples
 from dyngen_env.envs.vector_env import TextGenVectorEnv
@@ -58,3 +61,12 @@ def examples_of(task: Task, texts: list[str]) -> list[Example]:
     """
     known = {example.prompt: example for example in task.examples} if isinstance(task, Prompts) else {}
     return [known.get(text, Example(text)) for text in texts]
+
+
+def group_seeds(texts: list[str], call: int, seed: int = 0) -> list[int]:
+    """The env's seed of each episode: equal where the prompt is, in every process, and another in each call.
+
+    So the completions of a group, which TRL compares with each other, are answered by the same simulated user.
+    """
+    entropy = [(seed, call, zlib.crc32(text.encode("utf-8", "replace"))) for text in texts]
+    return [int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1) for numbers in entropy]

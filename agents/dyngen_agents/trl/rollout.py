@@ -18,7 +18,7 @@ from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.trl.positions import count_from_first_token
-from dyngen_agents.trl.prompts import examples_of, prompt_text
+from dyngen_agents.trl.prompts import examples_of, group_seeds, prompt_text
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.distribution import SamplingConfig
 
@@ -34,8 +34,10 @@ class EnvRollout:
     nothing of tokens that cannot be drawn. So its loss also raises what was chosen above these; the `logprobs` here are
     those of the distribution that was drawn from.
 
-    Sampling is seeded by the trainer's seed and the rank of the process. From the first call on, the model and the
-    trainer's reference model compute position ids from the attention mask (`dyngen_agents.trl.positions`).
+    Sampling is seeded by the trainer's seed and the rank of the process; a simulated user by the trainer's seed, the
+    prompt and the number of the call, so that all completions of a group are answered by the same one. From the first
+    call on, the model and the trainer's reference model compute position ids from the attention mask
+    (`dyngen_agents.trl.positions`).
 
     Args:
         env: made by `gym.make_vec` with `output="torch"` and `autoreset_mode="same_step"`, with the model's tokenizer
@@ -50,6 +52,7 @@ class EnvRollout:
         if not isinstance(self.env, TextGenVectorEnv):
             raise ValueError(f"expected a batched env of dyngen, got {type(self.env).__name__}: use gym.make_vec")
         self._actor: Actor | None = None
+        self._calls = 0
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, list]:
         """Play one episode for each of N prompts.
@@ -69,14 +72,15 @@ class EnvRollout:
         lm: Any = trainer.accelerator.unwrap_model(trainer.model)
         if hasattr(lm, "get_base_model"):  # PEFT: its adapters sit inside the model that they adapt
             lm = lm.get_base_model()
-        first, learning = self._actor is None, lm.training
+        learning = lm.training
         actor = self._actor = self._acting(lm, _sampling(trainer), trainer)
         actor.policy.engine.invalidate()  # the weights have changed since, maybe behind torch's back
-        examples = examples_of(self.env.task, [prompt_text(prompt) for prompt in prompts])
-        seed = trainer.args.seed + trainer.accelerator.process_index * self.env.num_envs if first else None
+        texts = [prompt_text(prompt) for prompt in prompts]
+        examples, seeds = examples_of(self.env.task, texts), group_seeds(texts, self._calls, trainer.args.seed)
+        self._calls += 1
         lm.eval()  # no dropout
         try:
-            return as_trl(collect(self.env, actor, len(examples), seed=seed, examples=examples))
+            return as_trl(collect(self.env, actor, len(examples), seed=seeds, examples=examples))
         finally:
             lm.train(learning)
 

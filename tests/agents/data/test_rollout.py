@@ -1,13 +1,16 @@
 """Whole episodes, a fixed share for each row, aligned with the tokens."""
 
+import re
+
 import pytest
 import torch
 
+from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import Action
 from dyngen_env.types import Example, Feedback
-from tests.support.envs import Talker
+from tests.support.envs import Somebody, Talker
 from tests.support.small import small_env, small_policy
 
 
@@ -83,6 +86,53 @@ def test_only_what_was_cut_off_unpaid_is_bootstrapped(options, reasons, bootstra
     batch = collect(env, Scripted(), 4, seed=0, bootstrap=lambda tokens, lengths: lengths.float())
     assert batch.finish_reasons == reasons
     assert batch.bootstrap.tolist() == bootstrap
+
+
+def test_a_list_of_seeds_has_one_for_each_example():
+    """Also beyond the rows of the env: seven examples in rows of three."""
+    env = small_env(3, user=Somebody(), max_turns=2, max_new_tokens=3, max_context_tokens=48)
+    seeds = [5, 5, 6, 6, 5, 7, 5]
+    batch = collect(env, Actor(small_policy(env), 0), 7, seed=seeds, examples=[Example("x")] * 7)
+    said = [talk[2]["text"] for talk in batch.dialogues]
+    assert said[0] == said[1] == said[4] == said[6] and said[2] == said[3] and len(set(said)) == 3
+    with pytest.raises(ValueError, match="3 seeds for 7 examples"):
+        collect(env, Actor(small_policy(env), 0), 7, seed=[1, 2, 3], examples=[Example("x")] * 7)
+
+
+ENDINGS = [
+    # what is written, options: whether the agent ended its last turn itself
+    ("hi<end>", {}, True),
+    ("hi<eos>", {}, True),
+    ("hiya", {}, False),  # the budget of four
+    ("hi!<end>", {}, True),  # with its last token
+    ("hi..", dict(stop=".."), True),
+    ("hi.y.", dict(stop=".y.", max_turns=2, max_context_tokens=14), False),  # a stop string counts within a turn only
+    ("hi<bos>", {}, False),  # illegal
+    ("hi", dict(max_episode_steps=2), False),
+    ("<end>hi", dict(max_turns=9, max_context_tokens=11), False),  # BOS user x end, end, user o k end, h i
+]
+
+
+@pytest.mark.parametrize(("written", "options", "stopped"), ENDINGS)
+@pytest.mark.parametrize("user", [None, Talker()])
+def test_whether_the_agent_ended_its_last_turn(written, options, stopped, user):
+    """In a dialogue no finish reason says it: the last turn ends as any other, and then the episode."""
+    if user is None and ("max_turns" in options or written.startswith("<end>")):
+        return
+    special = {"<end>": 258, "<eos>": 257, "<bos>": 256}
+    parts = [part for part in re.split("(<...>)", written) if part]
+    tokens = [token for part in parts for token in ([special[part]] if part in special else part.encode())]
+
+    script = iter(tokens)
+
+    def actor(state, lengths):
+        return Action(torch.tensor([next(script)]), torch.zeros(1), torch.zeros(1))
+
+    env = small_env(1, prompts=["x"], user=user, **(dict(max_new_tokens=4, max_turns=1) | options))
+    batch = collect(env, actor, 1, seed=0)
+    assert batch.stopped.tolist() == [stopped]
+    penalty = scaled_rewards(batch, RewardScale(), 0.25) - batch.rewards
+    assert float(penalty.sum()) == (0 if stopped else -0.25)
 
 
 def test_the_share_does_not_depend_on_other_rows():

@@ -14,6 +14,7 @@ from dyngen_agents.distributed.interrupt import Stopped
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes, ProcessFailed
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from tests.support.envs import Somebody
 from tests.support.small import small_env, small_lm
 
 LM = small_lm()  # made once: its random weights come from a generator that threads would share
@@ -52,8 +53,8 @@ def as_threads(count, function):
     return outcomes
 
 
-def play(processes, rows, episodes, **options):
-    env = small_env(rows // processes.world_size)
+def play(processes, rows, episodes, env=None, **options):
+    env = small_env(rows // processes.world_size, **(env or {}))
     policy = CausalLMPolicy(copy.deepcopy(LM), env.token_distribution())
     return collect_together(
         env, lambda seed: Actor(policy, seed, processes=processes), episodes,
@@ -101,6 +102,35 @@ def test_groups_play_the_same_example():
         assert len(set(batch.prompts[start : start + 4])) == 1
     assert len(set(batch.prompts)) > 1
     assert len(set(batch.texts)) > 12  # but not the same completion
+
+
+def answers(batch):
+    """What the user said in each episode, turn by turn, as far as all episodes of its group go."""
+    said = [[turn["text"] for turn in talk[1:] if turn["role"] == "user"] for talk in batch.dialogues]
+    shortest = [
+        min(len(s) for s, g in zip(said, batch.groups.tolist(), strict=True) if g == group)
+        for group in batch.groups.tolist()
+    ]
+    return [tuple(s[:n]) for s, n in zip(said, shortest, strict=True)]
+
+
+TALK = dict(user=Somebody(), reward="rating", max_turns=2, max_new_tokens=3, max_context_tokens=48)
+
+
+@pytest.mark.parametrize(("rows", "episodes", "group_size"), [(8, 24, 4), (6, 12, 4), (16, 12, 3)])
+def test_groups_meet_the_same_user(rows, episodes, group_size):
+    """Personas and what they draw while talking; also where a group is split over parts, or rows are left idle."""
+    batch = play(SINGLE_PROCESS, rows, episodes, group_size=group_size, env=TALK)
+    said = answers(batch)
+    groups = [set(said[start : start + group_size]) for start in range(0, episodes, group_size)]
+    assert all(len(group) == 1 and min(map(len, group)) >= 1 for group in groups)
+    assert len(set.union(*groups)) > 1  # but not the user of another group
+    for ours in as_threads(2, lambda p: play(p, rows, episodes, group_size=group_size, env=TALK)):
+        assert answers(ours) == said
+
+
+def test_without_groups_everyone_meets_somebody_else():
+    assert len(set(answers(play(SINGLE_PROCESS, 12, 12, env=TALK)))) > 3
 
 
 def test_examples_do_not_depend_on_the_number_of_rows():

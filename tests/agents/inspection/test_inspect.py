@@ -17,6 +17,7 @@ from dyngen_agents.inspection.inspect_run import inspect_run
 from dyngen_agents.inspection.page import page
 from dyngen_agents.training.train import train
 from dyngen_env.lm.distribution import SamplingConfig
+from tests.support.envs import Somebody
 
 NASTY = [
     "</script><script>window.pwned = 1</script>", "<!--<script>", "<img src=x onerror='window.pwned = 1'>", "&lt;b&gt;",
@@ -140,6 +141,14 @@ def test_a_run_of_grpo_shows_advantages_within_groups(tiny_config):
         assert [t["advantage"] for t in tokens_of(episode)] == pytest.approx(
             [advantage] * len(tokens_of(episode)), abs=1e-3
         )
+
+
+def test_a_group_is_inspected_with_one_user(tiny_config):
+    config = tiny_config(env="dyngen/Dialogue-v0", max_context_tokens=128, max_minutes=1e-9)
+    run = train(config, GRPOConfig(group_size=4), user=Somebody())
+    episodes = inspect_run(run, 6, user=Somebody())["episodes"]
+    said = [text_of(episode["turns"][2]) for episode in episodes]
+    assert len(set(said[:4])) == len(set(said[4:])) == 1 and len(said) == 8
 
 
 def test_an_untrained_run_is_its_own_reference(tiny_config):

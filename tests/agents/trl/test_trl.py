@@ -27,7 +27,7 @@ from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.tokenizer import decode
 from tests.support.bans import PROMPTS as PROMPTS_WITHOUT
 from tests.support.bans import WORDS, banned_in
-from tests.support.envs import SMALL, Talker, byte_level, single, write
+from tests.support.envs import SMALL, Somebody, Talker, byte_level, single, write
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
@@ -65,6 +65,19 @@ def played(tiny_model):
     """A rollout of five dialogues; beside it the model and the env."""
     model, env = load_model(str(tiny_model), fresh=True), env_of(tiny_model)
     return EnvRollout(env)(PROMPTS, stand_in(model)), model, env
+
+
+def test_completions_of_a_prompt_are_answered_by_one_user(tiny_model):
+    """TRL passes a prompt once for each completion of its group; in the next call it is somebody else."""
+    model, env = load_model(str(tiny_model), fresh=True), env_of(tiny_model, user=Somebody(), max_turns=2)
+    rollout, heard = EnvRollout(env), []
+    for _ in range(4):
+        out = rollout(PROMPTS, stand_in(model))
+        played = zip(out["completion_ids"], out["env_mask"], strict=True)
+        said = [[token for token, mine in zip(ids, mask, strict=True) if not mine] for ids, mask in played]
+        heard.append(["".join(c for c in decode(env.unwrapped.tokenizer, ids) if c.isdigit()) for ids in said])
+    assert all(a == b and c == d and len(a) == 2 for a, b, c, d, _ in heard)
+    assert len({tuple(said) for said in heard}) == 4 and any(said[0] != said[2] for said in heard)
 
 
 def test_the_lists_fit_together(played):
@@ -240,6 +253,18 @@ def test_an_env_without_a_user_ends_after_one_say():
     by_hand = single(**(TALK | {"user": None}))
     by_hand.reset(options={"prompt": "xyz"})
     assert env.get_reward() == pytest.approx(write(by_hand, "abc", 257)[1])
+
+
+def test_environments_of_a_group_meet_the_same_user_without_a_seed():
+    group = [talk(user=Somebody(), max_turns=9) for _ in range(3)]
+    heard = []
+    for _ in range(4):
+        for env in group:
+            env.reset(prompt="xyz")
+        answers = {env.say("hi") for env in group}
+        assert len(answers) == 1
+        heard += answers
+    assert len(set(heard)) > 1
 
 
 def test_without_a_prompt_the_env_draws_one_and_the_seed_says_which():
