@@ -10,13 +10,10 @@ from torch.utils.checkpoint import checkpoint
 
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.heads import hidden_states, lm_head
+from dyngen_env.lm.logit_chunks import logit_chunks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-CHUNK_ELEMENTS = 2**21  # logits computed at a time: 8 MB in float32, which allocators reuse without page faults
-KEPT_ELEMENTS = 2**24  # logits kept for the backward pass; if there are more, it computes them again
-CACHED_ELEMENTS = 2**18  # as many stay in a core's cache from one elementwise pass to the next
 
 
 def logprobs_and_entropy(
@@ -27,6 +24,8 @@ def logprobs_and_entropy(
     entropy_gradient: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probs of M tokens and the entropies of their distributions, a chunk of the (M, V) logits at a time.
+
+    How large a chunk is depends on the device (`lm.logit_chunks`).
 
     Args:
         hidden: (M, D) hidden states, each the one before its token.
@@ -42,13 +41,14 @@ def logprobs_and_entropy(
         return hidden.new_zeros(0), hidden.new_zeros(0)
     with torch.no_grad():
         width = logits_of(hidden[:1], None if states is None else states[:1]).shape[-1]
-    step = max(1, CHUNK_ELEMENTS // width)
+    chunks = logit_chunks(hidden.device)
+    step = max(1, chunks.computed // width)
     parts = []
     for start in range(0, len(targets), step):
         part = slice(start, start + step)
         here = None if states is None else states[part]
-        arguments = (hidden[part], targets[part], here, logits_of, entropy_gradient)
-        if torch.is_grad_enabled() and len(targets) * width > KEPT_ELEMENTS:
+        arguments = (hidden[part], targets[part], here, logits_of, entropy_gradient, max(1, chunks.entropy // width))
+        if torch.is_grad_enabled() and len(targets) * width > chunks.kept:
             parts.append(checkpoint(_chunk, *arguments, use_reentrant=False))
         else:
             parts.append(_chunk(*arguments))
@@ -62,19 +62,19 @@ def _chunk(
     states: torch.Tensor | None,
     logits_of: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
     entropy_gradient: bool,
+    entropy_rows: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     logp = logits_of(hidden, states).log_softmax(-1)  # (m, V)
     if entropy_gradient:
         # 0 log 0 = 0: tokens that cannot be drawn add nothing to the entropy, and no NaN to its gradient.
         entropy = -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
     else:
-        entropy = _entropy(logp.detach())
+        entropy = _entropy(logp.detach(), entropy_rows)
     return logp.gather(1, targets.unsqueeze(1)).squeeze(1), entropy
 
 
-def _entropy(logp: torch.Tensor) -> torch.Tensor:
-    """(m,) entropies of log-probs (m, V), a few rows at a time: six times faster than passes over all of them."""
-    rows = max(1, CACHED_ELEMENTS // logp.shape[-1])
+def _entropy(logp: torch.Tensor, rows: int) -> torch.Tensor:
+    """(m,) entropies of log-probs (m, V), some rows at a time: on a CPU few are six times faster than all of them."""
     parts = [part.exp().mul_(part).nansum(-1) for part in logp.split(rows)]  # 0 log 0 is NaN here, and counts as 0
     return -torch.cat(parts)
 

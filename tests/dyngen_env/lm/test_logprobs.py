@@ -5,6 +5,7 @@ import torch
 
 from dyngen_env.lm import logprobs as module
 from dyngen_env.lm.distribution import PLAIN, TokenDistribution
+from dyngen_env.lm.logit_chunks import LogitChunks
 from dyngen_env.lm.logprobs import completion_logprobs, logprobs_and_entropy
 from tests.support.tiny_models import VOCABULARY, tiny_model
 
@@ -14,8 +15,7 @@ from tests.support.tiny_models import VOCABULARY, tiny_model
     ids=["one chunk", "many chunks", "many chunks, computed twice"],
 )
 def chunked(request, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", request.param[0])
-    monkeypatch.setattr(module, "KEPT_ELEMENTS", request.param[1])
+    monkeypatch.setattr(module, "logit_chunks", lambda device: LogitChunks(*request.param, entropy=2 * VOCABULARY))
 
 
 def test_equal_the_formula(chunked):
