@@ -26,6 +26,7 @@ from dyngen_agents.runs.config import (
 from dyngen_agents.runs.folder import discard_run, find_run, mark_latest, new_run_folder
 from dyngen_agents.runs.from_python import CustomReward, FromPython
 from dyngen_agents.runs.learner import Learner
+from dyngen_agents.training.gpu_memory import describe_peak, peak_memory
 from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import MetricsLog, Unlogged, read_metrics
 from dyngen_agents.training.progress import TrainingProgress, training_progress
@@ -93,6 +94,8 @@ def train(
         )
         with cpu_threads(config.threads, learner.policy, progress.say):
             _Loop(learner, run, stop, metrics_log, progress).run()
+            if peak := describe_peak(learner.env.device):
+                progress.say(peak)
             if processes.first:
                 progress.phase("sampling")
                 write_samples(run, learner.config, learner.policy, learner.reference, given)
@@ -147,6 +150,7 @@ class _Loop:
             learner.seconds = self.earlier + time.monotonic() - self.began
             rate = int(batch.completion_mask.sum()) / (time.monotonic() - before)
             metrics |= {"tokens_per_second": round(rate, 1), "seconds": round(learner.seconds, 2)}
+            metrics |= peak_memory(learner.env.device)
             self.metrics_log.write(metrics)
             self.progress.update(metrics, self.seconds_left())
             if learner.iteration % config.save_every == 0:
