@@ -1,11 +1,13 @@
 """A whole GRPO iteration against TRL's: `python -m benchmarks.train_step [--json PATH]`, where TRL is importable.
 
 TRL has dependencies of its own: `make bench-trl` installs it in an environment beside this project's and runs this.
+With `--device cuda` it measures a PPO update of a larger model instead, for which TRL is not needed: see `gpu_update`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from typing import Any
 import torch
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from benchmarks import setting
+from benchmarks import gpu_update, setting
 from benchmarks.grpo_trl import trl_trainer
 from benchmarks.harness import Row, compare, main
 from dyngen_agents import PPO, CausalLMPolicy, PPOConfig, Reference, collect
@@ -130,4 +132,7 @@ def update_alone(repeats: int, device: str) -> Row:
 
 
 if __name__ == "__main__":
-    main(__doc__, measure)
+    if any("cuda" in argument for argument in sys.argv):
+        gpu_update.main()
+    else:
+        main(__doc__, measure)
