@@ -31,8 +31,9 @@ class GRPOConfig:
     """Passes over each batch of episodes."""
     minibatch_size: int = 64
     """Episodes of one gradient step."""
-    max_tokens: int = 4096
-    """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result."""
+    max_tokens: int | None = None
+    """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
+    default 4096 on a CPU, and on a GPU what its memory holds."""
     group_size: int = 8
     """Episodes of each prompt in a batch, at least 2. Shao et al. 2024 have 64, DAPO 16."""
     scale_rewards: Literal["std", "none"] = "std"

@@ -67,37 +67,70 @@ def minibatch_pass(
         processes: each is given the whole batch, and computes its share.
 
     Returns:
-        the mean of each term over the tokens of all epochs, "grad_norm" before clipping, and the "learning_rate" of
-        the step that comes next.
+        the mean of each term over the tokens of all epochs; "grad_norm" before clipping; the "learning_rate" of the
+        step that comes next; and "rollout_mismatch" and "rollout_mismatch_max", mean and largest |log π - log π_old|
+        of a token of the first minibatch. No step has been taken there, so it is what the rollout computes otherwise
+        than the update does: rounding, or a fault.
 
     Raises:
         FloatingPointError: a gradient is not finite; the last step taken was a good one.
     """
-    mask, lengths = batch.completion_mask, batch.lengths
-    counts = mask.any(1)
+    mask = batch.completion_mask
+    device = mask.device
+    # What decides on the pieces is read once: on a GPU every other read would wait for all that is under way.
+    lengths, chosen = torch.stack([batch.lengths, batch.completion_lengths]).cpu()
     entropy_gradient = weights.get("entropy", 0.0) != 0
     generator = torch.Generator().manual_seed(seed)
-    sums: dict[str, float] = {}
-    norms = []
+    means: list[Tensor] = []  # of each piece, (terms,)
+    counts: list[int] = []  # tokens of its minibatch
+    names: list[str] = []
+    norms: list[float] = []
+    mismatches: list[Tensor] = []  # of each piece of the first minibatch, see `_mismatch`
+    compared = 0  # tokens of that minibatch
     for _ in range(epochs):
         for rows in minibatches(len(batch), minibatch_size or len(batch), generator):
-            rows = rows.to(mask.device)
-            rows = rows[counts[rows]]
+            rows = rows[chosen[rows] > 0]
             if not len(rows):
                 continue
-            tokens = int(mask[rows].sum())
+            tokens = int(chosen[rows].sum())
+            compared = compared or tokens
             for some in by_length(processes.share(rows), lengths, max_tokens):
-                piece = Piece(some, int(lengths[some].max()), tokens, len(rows))
+                piece = Piece(some.to(device), int(lengths[some].max()), tokens, len(rows))
                 completion_mask = piece.of(mask)
                 new = policy.evaluate(piece.of(batch.tokens), completion_mask, entropy_gradient)
+                if not norms:
+                    mismatches.append(_mismatch(new.logprobs, piece.of(batch.logprobs), completion_mask))
                 terms = token_terms(new, piece)
-                means = {name: masked_sum_over(x, completion_mask, tokens) for name, x in terms.items()}
-                loss: Tensor = sum(weight * means[name] for name, weight in weights.items())  # type: ignore[assignment]
-                loss.backward()
-                for name, mean in means.items():
-                    sums[name] = sums.get(name, 0.0) + float(mean.detach()) * tokens
+                of_piece = {name: masked_sum_over(x, completion_mask, tokens) for name, x in terms.items()}
+                loss: Tensor = sum(weight * of_piece[name] for name, weight in weights.items())  # type: ignore[assignment]
+                optimizer.backward(loss)
+                names = list(of_piece)
+                means.append(torch.stack([mean.detach() for mean in of_piece.values()]))
+                counts.append(tokens)
             norms.append(optimizer.step())
-    total = int(mask.sum()) * epochs
+    sums = dict.fromkeys(names, 0.0)
+    for values, tokens in zip(torch.stack(means).tolist() if means else [], counts, strict=True):
+        for name, value in zip(names, values, strict=True):
+            sums[name] += value * tokens
+    total = int(chosen.sum()) * epochs
     metrics = {name: value / total for name, value in processes.total(sums).items()}
     grad_norm = sum(norms) / len(norms) if norms else 0.0
-    return metrics | {"grad_norm": grad_norm, "learning_rate": optimizer.rate()}
+    metrics |= {"grad_norm": grad_norm, "learning_rate": optimizer.rate()}
+    return metrics | _mismatch_metrics(mismatches, compared, processes)
+
+
+@torch.no_grad()
+def _mismatch(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """[sum, largest] of |log π - log π_old| where the mask is True; all (n, width)."""
+    change = torch.where(mask, (logprobs - old_logprobs).abs(), 0.0)
+    return torch.stack([change.sum(), change.max()])
+
+
+def _mismatch_metrics(pieces: list[Tensor], tokens: int, processes: Processes) -> dict[str, float]:
+    """Mean and largest of a minibatch's |log π - log π_old|, from those of this process's pieces (`_mismatch`)."""
+    sums, largest = zip(*torch.stack(pieces).tolist(), strict=True) if pieces else ((0.0,), (0.0,))
+    told = processes.exchange((sum(sums), max(largest)))
+    return {
+        "rollout_mismatch": sum(each[0] for each in told) / max(1, tokens),
+        "rollout_mismatch_max": max(each[1] for each in told),
+    }

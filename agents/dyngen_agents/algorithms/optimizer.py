@@ -1,8 +1,9 @@
-"""The optimizer as the algorithms use it: AdamW, warm-up and linear annealing, clipped gradients, no silent NaN."""
+"""The optimizer as the algorithms use it: AdamW in float32, warm-up and linear annealing, clipped gradients, no NaN."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,9 +12,16 @@ from torch import Tensor, nn
 from dyngen_agents.algorithms.settings import NOT_NEGATIVE, POSITIVE, check_setting
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 
+MASTER = "master"  # what a checkpoint calls the float32 weights, beside Adam's own names
+
 
 class PolicyOptimizer:
     """AdamW with eps 1e-5 (Huang et al. 2023); the rate warms up, then falls linearly to zero.
+
+    Gradients, moments and weights are float32 here whatever the model is. A bfloat16 weight is the rounded copy of a
+    float32 "master" (Micikevicius et al. 2018, "Mixed precision training"): it has eight significant bits, so a step of
+    less than 1/512 of the weight would be lost, and the second moment, of which a step takes 1/1000, could not fall.
+    After each step the copy is written in place, so whoever holds the model's weights sees the new ones.
 
     Args:
         parameters: those that require gradients are optimized.
@@ -47,7 +55,33 @@ class PolicyOptimizer:
         self.learning_rate, self.total_steps, self.warmup_steps = learning_rate, total_steps, warmup_steps
         self.max_grad_norm, self.processes = max_grad_norm, processes
         self.steps = 0
-        self.adam = torch.optim.AdamW(self.parameters, lr=learning_rate, eps=1e-5, weight_decay=0.0)
+
+    @cached_property
+    def masters(self) -> list[nn.Parameter]:
+        """What is optimized: the parameters, or float32 copies of those that have less precision."""
+        # Made when first needed: whoever only reads a run does not pay for them.
+        return [nn.Parameter(p.detach().float()) if _is_low(p) else p for p in self.parameters]
+
+    @cached_property
+    def adam(self) -> torch.optim.AdamW:
+        """The optimizer of torch that works on the masters. On a GPU a step is one kernel for many tensors."""
+        on_gpu = bool(self.masters) and all(m.is_cuda for m in self.masters)
+        return torch.optim.AdamW(
+            self.masters, lr=self.learning_rate, eps=1e-5, weight_decay=0.0, fused=True if on_gpu else None
+        )
+
+    @cached_property
+    def _copies(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """The parameters of less precision, each with its master."""
+        return [(p, m) for p, m in zip(self.parameters, self.masters, strict=True) if p is not m]
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss, a scalar, to that of the next step. Sums of many are float32, too."""
+        loss.backward()
+        for parameter, master in self._copies:
+            if parameter.grad is not None:
+                grad, parameter.grad = parameter.grad, None
+                master.grad = grad.float() if master.grad is None else master.grad.add_(grad)
 
     def rate(self) -> float:
         """The learning rate of the next step."""
@@ -61,8 +95,8 @@ class PolicyOptimizer:
         Raises:
             FloatingPointError: the gradients are not finite; no weight was changed.
         """
-        self.processes.add_gradients(self.parameters)
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
+        self.processes.add_gradients(self.masters)
+        norm = float(nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm))
         if not norm < float("inf"):  # NaN compares false
             self.adam.zero_grad(set_to_none=True)
             raise FloatingPointError(f"the gradient's norm is {norm}: lower the learning rate, or look at the rewards")
@@ -70,23 +104,44 @@ class PolicyOptimizer:
             group["lr"] = self.rate()
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
+        self._write_copies()
         self.steps += 1
         return norm
+
+    @torch.no_grad()
+    def _write_copies(self) -> None:
+        if self._copies:
+            copies, masters = map(list, zip(*self._copies, strict=True))
+            torch._foreach_copy_(copies, masters)  # rounds to nearest
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything needed to go on, as named tensors (nothing has to be pickled)."""
         out = {"steps": torch.tensor(self.steps)}
-        for i, p in enumerate(self.parameters):
-            for key, value in self.adam.state.get(p, {}).items():
+        for i, (parameter, master) in enumerate(zip(self.parameters, self.masters, strict=True)):
+            for key, value in self.adam.state.get(master, {}).items():
                 out[f"{i}.{key}"] = value
+            if master is not parameter:
+                out[f"{i}.{MASTER}"] = master.detach()
         return out
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`."""
+        """The inverse of `tensors`. Those of a bfloat16 run that had no masters begin anew from its weights."""
         self.steps = int(tensors["steps"])
-        for i, p in enumerate(self.parameters):
+        fused = bool(self.adam.defaults["fused"])
+        for i, master in enumerate(self.masters):
             state: dict[str, Any] = {
                 key.split(".", 1)[1]: value.clone() for key, value in tensors.items() if key.startswith(f"{i}.")
             }
+            if MASTER in state:
+                master.data.copy_(state.pop(MASTER))
             if state:
-                self.adam.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
+                # A fused optimizer counts its steps on the device.
+                self.adam.state[master] = {
+                    k: v if k == "step" and not fused else v.to(master.device, master.dtype) for k, v in state.items()
+                }
+        self._write_copies()
+
+
+def _is_low(parameter: nn.Parameter) -> bool:
+    """Whether a parameter has less precision than float32."""
+    return parameter.dtype in (torch.bfloat16, torch.float16)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Protocol, TypedDict
 
+import torch
 from torch import Tensor, nn
 
 from dyngen_agents.algorithms.algorithm import AlgorithmState, Quantity
@@ -17,7 +19,13 @@ from dyngen_agents.functional.kl_control import kl_controller, kl_metrics, kl_pe
 from dyngen_agents.functional.returns import masked_mean
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.forward_size import tokens_of_a_forward
 from dyngen_agents.policy.reference import Reference
+
+MISMATCH_BOUNDS = {torch.float32: 1e-3}  # nats a token on average, by the model's precision; and of any other:
+MISMATCH_BOUND = 0.03  # bfloat16 has about 0.005; above 0.03 ratios of 1 ± 0.2 are clipped by rounding
+
+log = logging.getLogger(__name__)
 
 
 class RunShape(TypedDict, total=False):
@@ -37,7 +45,7 @@ class PolicyGradientConfig(Protocol):
     @property
     def warmup_steps(self) -> int: ...
     @property
-    def max_tokens(self) -> int: ...
+    def max_tokens(self) -> int | None: ...
     @property
     def kl_coef(self) -> float: ...
     @property
@@ -75,9 +83,10 @@ class PolicyGradient:
         seed: int = 0,
         processes: Processes = SINGLE_PROCESS,
     ):
-        self.policy, self.reference, self.max_tokens = policy, reference, config.max_tokens
+        self.policy, self.reference = policy, reference
+        self.max_tokens = config.max_tokens or tokens_of_a_forward(policy.lm)
         self.epochs, self.minibatch_size = epochs, minibatch_size
-        self.seed, self.processes, self.updates = seed, processes, 0
+        self.seed, self.processes, self.updates, self.warned = seed, processes, 0, False
         self.kl_control = kl_controller(config.kl_coef, config.kl_target, config.kl_horizon, episodes)
         steps = total_updates * epochs * -(-episodes // (minibatch_size or max(1, episodes)))
         self.optimizer = PolicyOptimizer(
@@ -100,7 +109,7 @@ class PolicyGradient:
         self, batch: Trajectories, token_terms: TokenTerms, weights: dict[str, float]
     ) -> dict[str, float]:
         """The steps of one update, as `minibatch_pass` explains; every update has permutations of its own."""
-        return minibatch_pass(
+        metrics = minibatch_pass(
             self.policy,
             self.optimizer,
             batch,
@@ -112,6 +121,23 @@ class PolicyGradient:
             max_tokens=self.max_tokens,
             processes=self.processes,
         )
+        self._warn_of_mismatch(metrics["rollout_mismatch"], metrics["rollout_mismatch_max"])
+        return metrics
+
+    def _warn_of_mismatch(self, mean: float, largest: float) -> None:
+        """Say once if rollout and update give the same tokens other log-probs than rounding explains."""
+        dtype = self.policy.lm.dtype
+        bound = MISMATCH_BOUNDS.get(dtype, MISMATCH_BOUND)
+        if mean <= bound or self.warned:
+            return
+        self.warned = True
+        log.warning(
+            "rollout and update disagree on the log-probs of the same tokens: by %.2g nats a token on average, %.2g at "
+            "most, expected at most %.2g on average in %s. Ratios are wrong by as much: %s",
+            mean, largest, bound, str(dtype).removeprefix("torch."),
+            "the key-value cache computes otherwise than whole rows do" if dtype == torch.float32
+            else 'train with dtype="float32"',
+        )  # fmt: skip
 
     def mean_entropy(self, batch: Trajectories) -> float:
         """Of the policy at its choices in a batch, in nats per token."""

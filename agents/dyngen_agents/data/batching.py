@@ -23,11 +23,11 @@ def map_in_batches(
 
     The `processes` share the work, and each gets all of the result.
     """
-    out = torch.zeros(batch.tokens.shape, device=batch.tokens.device)
-    lengths = batch.lengths
-    rows = processes.share(torch.arange(len(batch), device=lengths.device))
-    for piece in by_length(rows, lengths, max_tokens):
-        width = int(lengths[piece].max())
+    device = batch.tokens.device
+    out = torch.zeros(batch.tokens.shape, device=device)
+    lengths = batch.lengths.cpu()  # read once: on a GPU every other read would wait for the forwards under way
+    for rows in by_length(processes.share(torch.arange(len(batch))), lengths, max_tokens):
+        piece, width = rows.to(device), int(lengths[rows].max())
         out[piece, :width] = function(batch.tokens[piece, :width], batch.completion_mask[piece, :width])
     processes.add([out])  # zero where another process filled it in
     return out

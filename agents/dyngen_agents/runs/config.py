@@ -40,7 +40,7 @@ class TrainConfig(TaskOptions):
     threads: int | None = None
     """CPU threads. By default OMP_NUM_THREADS where that is set, else what a trial at the start finds to be fastest."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights. bfloat16 halves the memory; small learning rates are then lost to rounding."""
+    """Of the model at work. bfloat16 is what a GPU is fast in; the optimizer keeps float32 weights beside it."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank and a frozen base instead of all weights; wants about ten times the rate."""
     out: str | None = None

@@ -132,7 +132,7 @@ class Learner:
         for name, value in learned.items():
             if not np.isfinite(value):
                 raise FloatingPointError(f"{name} is {value}")
-        if not all(parameter.isfinite().all() for parameter in self.policy.parameters()):
+        if not torch.stack([parameter.isfinite().all() for parameter in self.policy.parameters()]).all():
             raise FloatingPointError("a weight is not finite after the optimizer's step")
         self.iteration += 1
         returns = batch.episode_returns

@@ -29,7 +29,10 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 @contextmanager
 def two_processes(*arguments):
     """`torchrun` with two processes of one thread each, in which our packages are found from any working directory."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "agents"))),
+    }
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     launcher = subprocess.Popen([*TORCHRUN, *arguments], env=environment, text=True, **pipes)
     try:
