@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 
 from dyngen_env.rewards import Reward, RewardContext
-from dyngen_env.rewards.base import amounts_of, check_payable, term_names, with_price_of_illegal
+from dyngen_env.rewards.base import term_names, with_price_of_illegal
+from dyngen_env.rewards.payments import amounts_of, check_payable
 from dyngen_env.rewards.transforms.delay import is_due
 from dyngen_env.types import Transition
 

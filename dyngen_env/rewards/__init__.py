@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from dyngen_env.expressions import Grammar
-from dyngen_env.rewards.base import IllegalToken, Reward, RewardContext, TextReward, as_reward, pay_turns
+from dyngen_env.rewards.base import IllegalToken, Reward, RewardContext, TextReward, as_reward
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
 from dyngen_env.rewards.human_rating import HumanRating
 from dyngen_env.rewards.judge import Judge
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.rewards.preference import Preference
 from dyngen_env.rewards.rating import LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability

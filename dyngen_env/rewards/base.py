@@ -1,6 +1,8 @@
-"""A reward is a small named function of a transition; sums keep their parts apart, so an episode can say what it paid.
+"""The protocol of a reward, which is a named function of a transition, and the algebra that combines rewards.
 
-reward = Sentiment() + 0.1 * Fluency("reviews-lm") - 0.5 * Repetition()
+    reward = Sentiment() + 0.1 * Fluency("reviews-lm") - 0.5 * Repetition()
+
+A sum keeps its terms apart, so that the end of an episode can report what each of them has paid.
 """
 
 from __future__ import annotations
@@ -15,14 +17,21 @@ import torch
 
 from dyngen_env.mdp.state import ILLEGAL
 from dyngen_env.rewards.arguments import arguments_of, turn_values
-from dyngen_env.rewards.finite import LARGEST, RULE, as_finite, shown
+from dyngen_env.rewards.finite import RULE, as_finite, shown
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Example, Transition
 
 
 @dataclass(frozen=True)
 class RewardContext:
-    """What an env tells its rewards when it is built: its model's name (None if it has none), tokenizer, device."""
+    """What an env tells its rewards when it is built.
+
+    Attributes:
+        model: the name of the env's language model; None if it has only a tokenizer.
+        tokenizer: the env's.
+        device: where the env's tensors are, and where models should run.
+    """
 
     model: str | None
     tokenizer: Tokenizer
@@ -30,10 +39,18 @@ class RewardContext:
 
 
 class Reward:
-    """Pays for transitions: `reward(transition) -> (B,) float tensor`.
+    """What is paid for a step of B rows: `reward(transition)` returns a float tensor (B,).
 
-    A subclass sets `name` and writes `__call__`. `per_token` says whether it pays while a turn goes on; if not, it is
-    only called on steps in which some turn ended. `held_until` ("turn", "episode") lets the env pay later (`delay.py`).
+    A subclass sets `name` and implements `__call__`. What it returns must be finite; rows whose episode was over before
+    the step are paid nothing, whatever it returns for them. A reward of texts scores `transition.completions`, the
+    turns that ended in this step, and puts the scores into their rows by `pay_turns`.
+
+    Attributes:
+        name: the term of `info["reward_terms"]` that reports what it has paid over an episode.
+        per_token: whether it pays while a turn is being written. If not, it is called only in steps in which at least
+            one row's turn has ended.
+        held_until: None for a reward that is paid when it is earned. "turn" and "episode" have the env keep back what
+            is earned until then, as `delayed` does.
     """
 
     name: str = "reward"
@@ -44,21 +61,23 @@ class Reward:
         raise NotImplementedError
 
     def bind(self, context: RewardContext) -> Reward:
-        """The reward as this env uses it. Models are loaded at the first call, not here.
+        """The reward as the env of this context uses it. By default that is this very object, for a reward that needs
+        nothing of the env.
 
-        A fork of the env binds the bound reward again: what it remembers must not be shared.
+        A reward that remembers something between steps returns a copy: one object may be given to several envs, and a
+        fork of an env binds the bound reward again. Models are loaded at the first call, not here.
         """
         return self
 
     def by_turns(self) -> Reward:
-        """A reward with the same sum over every episode that is paid at the ends of turns, or itself if there is none.
+        """A reward that pays only when turns end and has the same sum over every episode; itself if there is none.
 
-        For whoever needs sums alone, as `dyngen rescore` does: it saves a look at every token.
+        It is for those who need no more than the sums, such as `dyngen rescore`, and saves them a call for each token.
         """
         return self
 
     def terms(self) -> list[tuple[float, Reward]]:
-        """The parts of the sum and their scales. The reward of a transition is Σ scale · part."""
+        """The terms of the sum that this reward is, each with its weight: it pays Σ weight · term."""
         return [(1.0, self)]
 
     def __add__(self, other: Any) -> Reward:
@@ -89,7 +108,12 @@ class Reward:
 
 
 class Sum(Reward):
-    """Σ scale · part. Each part is reported under its own name; a second equal name gets `_2`."""
+    """A weighted sum of rewards, Σ weight · term. Each term is reported under its own name, to which `_2` is added
+    where another term has it already.
+
+    Args:
+        terms: pairs of a weight and a reward.
+    """
 
     def __init__(self, terms: Sequence[tuple[float, Reward]]):
         self._terms = list(terms)
@@ -110,7 +134,11 @@ class Sum(Reward):
 
 
 class Product(Reward):
-    """The product of two rewards on each step; one term."""
+    """The product of what two rewards pay in each step. It is reported as one term, such as "length*sentiment".
+
+    Raises:
+        ValueError: one of the two is delayed: then its factors would fall into different steps.
+    """
 
     def __init__(self, left: Reward, right: Reward):
         if any(part.held_until for side in (left, right) for _, part in side.terms()):
@@ -127,7 +155,7 @@ class Product(Reward):
 
 
 class Constant(Reward):
-    """The same for every turn, paid at its end.
+    """The same amount for every turn of the agent, paid when the turn ends.
 
     Raises:
         ValueError: the number is not finite, or beyond float32.
@@ -144,15 +172,15 @@ class Constant(Reward):
 
 
 class TextReward(Reward):
-    """A function that scores the agent's turn, called when the turn has ended: `f(text) -> float`.
+    """A function of text as a reward: `f(text) -> float` is called when a turn has ended, and scores that turn.
 
-    It gets its arguments by name, as many as it asks for: `text`, what the agent wrote in the turn; `prompt`, what the
-    episode was begun with; `reference`, the answer that came with the prompt, or None; `example`, both together
-    and other facts (`Example`); `dialogue`, all turns with the user's answers (`Dialogue`), None where no user answers.
-    `rewards.arguments.arguments_of` says what happens to other names.
+    The function gets its arguments by name, as many of these as it asks for: `text`, what the agent wrote in the turn;
+    `prompt`, the text that the episode began with; `reference`, the answer that came with the prompt, or None;
+    `example`, the `Example` that holds both; `dialogue`, the `Dialogue` of all turns and the user's answers, or None
+    where no user answers. `rewards.arguments.arguments_of` says what happens to arguments of other names.
 
     Args:
-        name: of the term in `info["reward_terms"]`; None is the function's own.
+        function: the score. name: of the term in `info["reward_terms"]`; None takes the function's own name.
 
     Raises:
         TypeError: the function requires an argument of another name.
@@ -178,9 +206,10 @@ class TextReward(Reward):
 
 
 class IllegalToken(Reward):
-    """1 where the agent chose a token that is not legal, which ends the episode.
+    """1 in the step in which the agent chose a token that is not legal, which ends the episode; otherwise 0.
 
-    Every env subtracts it once; `reward="sentiment - 5*illegal"` sets another price.
+    Every env subtracts it once, so that such a token costs 1. A reward that names it sets another price:
+    `"sentiment - 5*illegal"`.
     """
 
     name = "illegal"
@@ -190,9 +219,11 @@ class IllegalToken(Reward):
 
 
 def with_price_of_illegal(reward: Reward) -> tuple[Reward, str | None]:
-    """`reward - illegal`, and the name of the added term; a reward that has a part `illegal` itself as it is, and None.
+    """The reward that an env pays: `reward - illegal`, so that no agent gains by ending an episode with such a token.
 
-    This is what every env pays, so that no agent gains by ending an episode with a token that is not legal.
+    Returns:
+        That sum and the name of the term that was added. A reward that has a term `illegal` of its own comes back as it
+        is, with None.
     """
     if any(isinstance(part, IllegalToken) for _, part in reward.terms()):
         return reward, None
@@ -219,74 +250,8 @@ def as_reward(value: Any) -> Reward:
     )
 
 
-def payment(part: Reward, transition: Transition) -> torch.Tensor:
-    """(B,) float64: what a reward pays for a transition.
-
-    Raises:
-        ValueError: it pays something else than B finite numbers that float32 can hold; the message names it.
-    """
-    paid = amounts_of(part, transition)
-    check_payable(paid.unsqueeze(1), [part.name])
-    return paid
-
-
-def amounts_of(part: Reward, transition: Transition) -> torch.Tensor:
-    """`payment`, but whether the numbers are finite is left to `check_payable`, which reads them on the host."""
-    rows = tuple(transition.actions.shape)
-    try:
-        paid = part(transition)
-    except UnpayableTurn as error:
-        raise ValueError(f"reward {part.name!r} {error}") from error
-    except OverflowError as error:
-        raise ValueError(f"reward {part.name!r} fails with an overflow ({error}): {RULE}") from error
-    if not isinstance(paid, torch.Tensor) or tuple(paid.shape) != rows or paid.is_complex():
-        got = f"{paid.dtype} of shape {tuple(paid.shape)}" if isinstance(paid, torch.Tensor) else shown(paid)
-        raise ValueError(
-            f"reward {part.name!r} returned {got}: expected a finite number for each row, as a float tensor of shape "
-            f"{rows}"
-        )
-    return paid.double()
-
-
-def check_payable(paid: torch.Tensor, names: Sequence[str]) -> None:
-    """Raises ValueError, naming the reward, unless all of paid (B, K) are finite and float32 can hold them.
-
-    Args:
-        names: (K,) of the rewards that pay the columns.
-    """
-    payable = paid.abs() <= LARGEST  # False where NaN
-    if not bool(payable.all()):
-        row, column = (~payable).nonzero()[0].tolist()
-        raise ValueError(f"reward {names[column]!r} pays {float(paid[row, column])} in row {row}: {RULE}")
-
-
-class UnpayableTurn(ValueError):
-    """A value that `pay_turns` was given is not a finite number that float32 can hold."""
-
-
-def pay_turns(transition: Transition, values: Sequence[float]) -> torch.Tensor:
-    """(B,) float64: values (one for each of `transition.rows`) in their rows, zero elsewhere.
-
-    Raises:
-        UnpayableTurn: a value is not a number; the env adds the reward's name to the error.
-    """
-    device = transition.actions.device
-    paid = torch.zeros(len(transition.actions), dtype=torch.float64, device=device)
-    if len(transition.rows):
-        where = torch.as_tensor(transition.rows, device=device)
-        paid[where] = torch.tensor([_payable(value) for value in values], dtype=torch.float64, device=device)
-    return paid
-
-
-def _payable(value: Any) -> float:
-    number = as_finite(value)
-    if number is None:
-        raise UnpayableTurn(f"pays {shown(value)} for a turn: {RULE}")
-    return number
-
-
 def term_names(terms: Sequence[tuple[float, Reward]]) -> list[str]:
-    """The names under which terms are reported: a second equal name gets `_2`, a third `_3`."""
+    """The names under which terms are reported. Of equal names the second gets `_2` at its end, the third `_3`."""
     names: list[str] = []
     for _, part in terms:
         candidates = (part.name if n == 1 else f"{part.name}_{n}" for n in count(1))

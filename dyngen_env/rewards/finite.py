@@ -11,9 +11,9 @@ RULE = "expected a finite number of at most 3.4e38 in size"  # how errors about 
 
 
 def as_finite(value: Any) -> float | None:
-    """`value` as a float; None unless it is one real number of at most `LARGEST` in size.
+    """`value` as a float; None unless it is a single real number of at most `LARGEST` in size.
 
-    Numbers of Python, NumPy and torch will do, arrays and tensors of one element too. Text is no number, even "1".
+    It may be a number of Python, NumPy or torch, or an array or tensor of one element. Text is not a number, even "1".
     """
     try:
         plain = value.item() if hasattr(value, "item") else value
@@ -24,7 +24,7 @@ def as_finite(value: Any) -> float | None:
 
 
 def shown(value: Any) -> str:
-    """`value` as an error shows it: its repr, cut where it is long."""
+    """`value` as an error message shows it: its repr, shortened if it is long."""
     try:
         text = repr(value)
     except ValueError:  # Python prints no integer of more than 4300 digits

@@ -7,21 +7,25 @@ import torch
 from dyngen_env.lm.distribution import PLAIN
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.lm.logprobs import completion_logprobs
-from dyngen_env.rewards.base import Reward, RewardContext, pay_turns
+from dyngen_env.rewards.base import Reward, RewardContext
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.text.huggingface import HFTokenizer, adapted
 from dyngen_env.types import Transition
 
 
 class Fluency(Reward):
-    """Mean log-prob of the turn's completion given everything before it, in nats per token (at most 0).
+    """Mean log-prob of the turn's tokens under a frozen language model, given all before them: nats per token, below 0.
 
-    The judge's own softmax over all its tokens, whatever is legal or banned in the env and however the agent samples.
-    The ids that the agent chose are scored as they are, under the env's model or another one with the same vocabulary.
-    Under a model with another vocabulary the text is encoded again; then the figure is nats per byte of the
-    completion and the term is called `fluency_per_byte`.
+    The log-probs are of the model's softmax over its whole vocabulary, whatever is legal or banned in the env and
+    however the agent samples. A model with the env's vocabulary scores the very ids that the agent chose. For a model
+    with another vocabulary the text is encoded anew; the reward is then in nats per byte of the completion, and its
+    term is called `fluency_per_byte`.
 
     Args:
-        model: a name as for the env's `model=`; None means the env's own.
+        model: the frozen model, a name as for the env's `model=`. None is the env's own model.
+
+    Raises:
+        ValueError: when the env is built, if neither the reward nor the env names a model.
     """
 
     name = "fluency"

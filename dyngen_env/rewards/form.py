@@ -7,12 +7,18 @@ import re
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.types import Transition
 
 
 class Matches(Reward):
-    """1 if a regular expression occurs in the turn's completion, else 0. `^...$` asks for the whole.
+    """1 if a regular expression matches anywhere in the turn's completion, else 0.
+
+    `matches('^[A-Z].*[.]$')` asks for a completion that matches from beginning to end.
+
+    Args:
+        expression: in the syntax of Python's `re`.
 
     Raises:
         ValueError: the expression is not valid.
@@ -31,7 +37,9 @@ class Matches(Reward):
 
 
 class JsonValid(Reward):
-    """1 if the turn's completion is one JSON value (RFC 8259: no NaN, nothing after it), else 0."""
+    """1 if the turn's completion is exactly one JSON value, else 0. As RFC 8259 has it, NaN is none, and nothing but
+    white space may follow the value.
+    """
 
     name = "json_valid"
 

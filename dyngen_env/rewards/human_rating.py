@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from dyngen_env.lm.rater import LMRater
-from dyngen_env.rewards.base import Reward, RewardContext, pay_turns
+from dyngen_env.rewards.base import Reward, RewardContext
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.scoring.human_rating import human_rating
 from dyngen_env.types import Transition
 
@@ -14,17 +15,20 @@ HIGHEST_RATING = 4  # of the people who rated, from -4 to +4
 
 
 class HumanRating(Reward):
-    """The rating that people would give the turn's completion, predicted and divided by 4, in [-1, 1].
+    """The rating that people would give the turn's completion, as a model trained on human ratings predicts it, divided
+    by 4: in [-1, 1].
 
-    How well it predicts: `assets/README.md`. Like every learned judge it can be fooled by text unlike what it has seen;
-    compare with `sentiment`, which is not learned.
+    `dyngen_env/assets/README.md` says how well it predicts. Like every learned reward model it can be fooled by text
+    unlike what it was trained on; `sentiment`, which is not learned, is a check.
 
     Args:
-        path: None is the embedded model, a fraction of a millisecond a text. A file written by
-            `python -m dyngen_agents.pretraining.make_human_rating --model smollm2 --out FILE` judges by that LM.
+        path: None takes the model that comes with the package, linear in n-grams, a fraction of a millisecond a text.
+            The path of a file that `python -m dyngen_agents.pretraining.make_human_rating --model smollm2 --out FILE`
+            wrote takes a regression on the hidden states of the language model which that file names.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or it is another's.
+        FileNotFoundError: there is no such file.
+        ValueError: it is a file of something else, or the language model has changed since it was written.
     """
 
     name = "human_rating"

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.scoring.judge.answers import Answers, key_of
 from dyngen_env.scoring.judge.endpoint import Endpoint, Message
 from dyngen_env.scoring.judge.question import messages_about, score_in
@@ -21,32 +22,35 @@ log = logging.getLogger(__name__)
 
 
 class Judge(Reward):
-    """A judge's score of the turn's completion, brought from its scale to [0, 1] (Zheng et al. 2023, "LLM-as-a-judge").
+    """The score that a language model behind an HTTP endpoint gives the turn's completion by a rubric, scaled to [0, 1]
+    (Zheng et al. 2023, "LLM-as-a-judge").
 
-    The judge is any server that speaks OpenAI's chat completions: vLLM, llama.cpp, Ollama, a provider. It reads the
-    rubric, the prompt (in a dialogue all turns so far), the reference answer if the prompt has one, and the completion,
-    at temperature 0, and ends its answer with "Score: N". Answers are kept in an SQLite file, so equal texts are asked
-    about once. Like every judge it can be fooled by what the agent learns to write, such as "Score: 10".
+    The endpoint is any server with OpenAI's chat completions: vLLM, llama.cpp, Ollama, a provider. Its model is shown
+    the rubric, the prompt (in a dialogue all turns so far), the reference answer if the prompt has one, and the
+    completion; it answers at temperature 0 and is asked to end with "Score: N". Answers are kept in an SQLite file, so
+    that no text is asked about twice. Like every judge it can be fooled by what the agent learns to write, such as
+    "Score: 10".
 
         judge('http://127.0.0.1:8000/v1', rubric='Is the answer polite?')
 
     Args:
-        url: of the server, with the version; see `scoring.judge.endpoint.Endpoint` for what happens when it fails.
-        rubric: what is good, in words.
-        model: the server's name of the model; None is the only one that it serves.
+        url: the address of the server up to the version, as above. `scoring.judge.endpoint.Endpoint` describes when
+            requests are repeated.
+        rubric: what a good completion is, in words.
+        model: the name that the server has for the model. None takes the only one that it serves.
         scale: the lowest and the highest score.
-        unreadable: what is paid where the answer has no score on the scale; None is an error.
-        concurrency: requests at the same time.
+        unreadable: what is paid where an answer has no score on the scale. With None that is an error.
+        concurrency: how many requests are under way at the same time, at most.
         options: more entries of each request, beside temperature 0 and max_tokens 512; None leaves one out, as in
             `options={'max_tokens': None, 'max_completion_tokens': 2000}`.
         key_variable: the environment variable that holds the API key. It is sent to `url`.
         timeout, retries, wait: as for `Endpoint`.
         cache: the SQLite file; None is judge.sqlite in `$XDG_CACHE_HOME/dyngen` or `~/.cache/dyngen`.
-        name: of the term.
+        name: of the term in `info["reward_terms"]`.
 
     Raises:
-        ValueError: arguments that cannot work; when it is called, an answer without a score.
-        EndpointFailed: when it is called, the server did not answer. Answers to other texts are kept.
+        ValueError: arguments that cannot work; when a turn is scored, an answer without a score.
+        EndpointFailed: when a turn is scored, the server did not answer. Its answers to other texts are kept.
     """
 
     def __init__(

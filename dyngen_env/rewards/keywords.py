@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.scoring.keywords import share_mentioned
 from dyngen_env.types import Transition
 
 
 class Keywords(Reward):
-    """The share of `words` that the turn's completion mentions, in [0, 1].
+    """The share of some words that the turn's completion mentions, in [0, 1].
+
+    Args:
+        words: the words or phrases, found whatever their case.
 
     Raises:
-        ValueError: no words.
+        ValueError: no word was given, or one is empty.
     """
 
     name = "keywords"

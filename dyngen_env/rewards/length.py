@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.types import Transition
 
 
 class Length(Reward):
-    """1 - |words - target| / target, at least -1: 1 at the target, 0 for silence and for twice the target.
+    """How near the turn's completion is to a length: max(-1, 1 - |n - target| / target) for n words.
+
+    That is 1 at the target, and 0 for an empty completion and for twice the target.
+
+    Args:
+        target: the wanted number of words.
 
     Raises:
-        ValueError: target < 1.
+        ValueError: the target is less than 1.
     """
 
     name = "length"

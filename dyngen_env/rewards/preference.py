@@ -6,22 +6,25 @@ from pathlib import Path
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.scoring.human_rating import saved_rating
 from dyngen_env.types import Transition
 
 
 class Preference(Reward):
-    """r of the turn's completion, where σ(r(a) - r(b)) is how likely people prefer a to b (Bradley and Terry 1952).
+    """The score r of the turn's completion by a model of pairwise preferences (Bradley and Terry 1952).
 
-    Only differences mean something: 1 is odds of 2.7 to 1. `python -m dyngen_agents.reward_models.preferences`
-    trains one from (prompt, chosen, rejected).
+    σ(r(a) - r(b)) is the probability that people prefer the text a to the text b. So only differences of r mean
+    something: a difference of 1 is odds of 2.7 to 1.
 
     Args:
-        path: the `.npz` file that it wrote.
+        path: the `.npz` file that `python -m dyngen_agents.reward_models.preferences` wrote, which trains the model on
+            triples of prompt, chosen and rejected text.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: a file of something else.
+        FileNotFoundError: there is no such file.
+        ValueError: it is a file of something else.
     """
 
     name = "preference"

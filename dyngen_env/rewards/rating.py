@@ -1,17 +1,18 @@
-"""What the user thought of a turn, and how the dialogue ended for them."""
+"""What the user in a dialogue thinks of a turn, and whether they leave with what they wanted."""
 
 from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.types import Transition
 
 HIGHEST_RATING = 4  # of users who rate as the people of the review data did, from -4 to +4
 
 
 class Rating(Reward):
-    """The user's rating of the turn divided by 4, so [-1, 1] for ratings from -4 to +4; 0 for a turn without one."""
+    """The user's rating of the turn divided by 4; 0 where the user gave none. Ratings from -4 to +4 become [-1, 1]."""
 
     name = "rating"
 
@@ -20,11 +21,12 @@ class Rating(Reward):
 
 
 class LeftHappy(Reward):
-    """1 when the user ends the dialogue because they got what they wanted, -1 when they leave otherwise.
+    """1 when the user ends the dialogue because they got what they wanted, -1 when they end it for another reason.
 
-    0 while the dialogue goes on, and where turns or context are used up. A user who is pleased ends the dialogue early:
-    beside `rating` the weight must outbid the ratings of the turns that are not played any more, else it pays to keep
-    people waiting. `rating + 2*left_happy` does for up to 4 turns with `SimulatedUser`.
+    It is 0 while the dialogue goes on, and where it ends because turns or context are used up. Its weight beside
+    `rating` matters: a pleased user ends the dialogue early, and the agent then forgoes the ratings of the turns that
+    were left. If the weight is below what these would have paid, the agent learns to keep people waiting. With
+    `simulated` and up to 4 turns a weight of 2 is enough: `rating + 2*left_happy`.
     """
 
     name = "left_happy"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.scoring.readability import reading_ease
 from dyngen_env.types import Transition
 
 
 class Readability(Reward):
-    """Flesch reading ease of the turn's completion over 100, in [0, 1]: 1 is very easy, 0.6 plain, 0.3 hard English.
+    """The Flesch reading ease of the turn's completion divided by 100 and cut to [0, 1].
 
-    0 for a completion without a word.
+    Very easy English has 1, plain English 0.6, difficult English 0.3; a completion without a word has 0.
     """
 
     name = "readability"

@@ -1,19 +1,24 @@
-"""How much the completion says again; subtract it."""
+"""How much of the completion repeats what it has said before: a penalty, to be subtracted."""
 
 from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.scoring.diversity import repeated_share
 from dyngen_env.types import Transition
 
 
 class Repetition(Reward):
-    """The share of word n-grams of the turn's completion that occurred in it before, in [0, 1).
+    """The share of the word n-grams of the turn's completion that occur earlier in it, in [0, 1). Subtract it: a text
+    that repeats itself has more.
+
+    Args:
+        n: how many words an n-gram has.
 
     Raises:
-        ValueError: n < 1.
+        ValueError: n is less than 1.
     """
 
     name = "repetition"

@@ -1,21 +1,27 @@
-"""Whether the completion can be shown to anybody."""
+"""Whether the completion is free of profanity and of words that somebody has named."""
 
 from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.base import Reward, pay_turns
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.scoring.profanity import mentions_any, swears
 from dyngen_env.types import Transition
 
 
 class Safety(Reward):
-    """-1 if the turn's completion swears, in disguise too, or mentions one of `words`, else 0.
+    """-1 if the turn's completion has a swear word, also a disguised one such as "sh1t", or one of `words`; else 0.
 
-    A word list, so no judgement of what is meant; it is a penalty, and the agent may still take it.
+    It goes by lists of words and does not judge what is meant. It is a price, which the agent can choose to pay; the
+    env's keyword `banned` makes words illegal.
+
+    Args:
+        words: more words that must not occur.
 
     Raises:
-        ImportError: at construction, if the package `pyobscenity` (extra `safety`) is missing.
+        ImportError: the package `pyobscenity` (extra `safety`) is not installed.
+        ValueError: a word is empty.
     """
 
     name = "safety"

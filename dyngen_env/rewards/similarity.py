@@ -1,4 +1,4 @@
-"""How near the completion's meaning is to something else: the prompt, a reference answer, a topic."""
+"""How similar in meaning the completion is to another text: the prompt, a reference answer, a topic."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from typing import Any, Self
 import torch
 
 from dyngen_env.lm.encoder import as_encoder, cosines
-from dyngen_env.rewards.base import Reward, RewardContext, pay_turns
+from dyngen_env.rewards.base import Reward, RewardContext
+from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.types import Example, Transition
 
 SIDES = ("prompt", "reference")
 
 
 class Similarity(Reward):
-    """The cosine, in [-1, 1], of the turn's completion with the prompt or the reference answer; 0 for silence.
+    """The cosine similarity, in [-1, 1], of the embeddings of the turn's completion and of the prompt or the reference
+    answer; 0 for an empty completion.
 
     Args:
         to: "prompt" or "reference".
-        encoder: see `lm.encoder.as_encoder`. None is the env's own language model, its hidden states averaged: nothing
-            to download, and a coarse judge. An encoder that was made for sentences is a better one.
+        encoder: what gives texts their embeddings, see `lm.encoder.as_encoder`. None averages the hidden states of the
+            env's own language model: that needs no download and judges coarsely. An encoder that was trained for
+            sentences judges better.
 
     Raises:
-        ValueError: another word; when the env is built, if there is no model; when paid, if there is no reference.
+        ValueError: `to` is another word; when the env is built, if it has no model and no encoder was given; when a
+            turn is scored, if its prompt came without a reference.
     """
 
     name = "similarity"
@@ -67,12 +71,16 @@ class Similarity(Reward):
 
 
 class Topic(Similarity):
-    """The cosine, in [-1, 1], of the turn's completion with the nearest of some descriptions of a topic.
+    """The cosine similarity, in [-1, 1], of the embeddings of the turn's completion and of a description of the topic.
 
-    `topic('the actors and how they play', 'the cast')`. encoder: as for `Similarity`.
+    Several descriptions may be given, as in `topic('the actors and how they play', 'the cast')`: the most similar one
+    counts.
+
+    Args:
+        descriptions: of the topic. encoder: as for `similarity`.
 
     Raises:
-        ValueError: no description; when the env is built, if there is no model.
+        ValueError: there is no description; when the env is built, if it has no model and no encoder was given.
     """
 
     name = "topic"

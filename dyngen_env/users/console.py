@@ -17,15 +17,17 @@ _RATED = re.compile(r"\s*([+-]?[0-4])(?:\s+|$)(.*)")
 
 
 class ConsoleUser:
-    """Shows each turn and waits for a line such as `+2 nice, but shorter`: a rating from -4 to +4, words, or both.
+    """A person at the terminal: it shows each turn of the agent and waits for a line such as `+2 nice, but shorter`.
 
-    An empty line skips (no words, no rating), and so does a person who does not answer in time. `/leave` ends the
-    dialogue, `/leave +3 thanks` with an answer; a rating above 0 ends it happily.
+    A line holds a rating from -4 to +4, words, or both. An empty line gives neither, and so does a person who does not
+    answer in time. `/leave` ends the dialogue, and may carry an answer: `/leave +3 thanks`. With a rating above 0 the
+    person got what they wanted (`finish_reason` "goal"), otherwise not ("user").
 
     Args:
-        timeout: seconds to wait for a line.
-        read: gives the next line, or None after so many seconds without one; by default it reads standard input.
-        write: shows text; by default on standard output.
+        timeout: how many seconds to wait for a line.
+        read: is called with that number and returns the next line, or None if there was none in time. By default lines
+            come from standard input.
+        write: shows a text, by default on standard output.
     """
 
     answers = True
@@ -56,7 +58,7 @@ class ConsoleUser:
 
 
 def parse_line(line: str) -> Feedback:
-    """What a person meant by a line."""
+    """The answer that a line stands for, see `ConsoleUser`."""
     line = line.strip()
     leaves = line == LEAVE or line.startswith(LEAVE + " ")
     rated = _RATED.fullmatch(line.removeprefix(LEAVE) if leaves else line)
@@ -67,9 +69,9 @@ def parse_line(line: str) -> Feedback:
 
 
 def read_line(timeout: float) -> str | None:
-    """A line from standard input, without its end; None if there is none in time.
+    """The next line of standard input, without its line break; None if none comes within `timeout` seconds.
 
-    What was typed before the question does not count. At the end of the input nobody is there any more: "/leave".
+    Lines that were typed before the call are thrown away. At the end of the input the person has gone: "/leave".
     """
     lines = _lines()
     while not lines.empty() and lines.queue[0] is not None:

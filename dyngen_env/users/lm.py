@@ -30,18 +30,22 @@ FAREWELLS = ("goodbye", "bye", "see you")
 
 
 class LMUser:
-    """Answers with what a language model writes, given the role and the dialogue so far.
+    """A language model in the role of a user: it writes the answers, given a description of the role and the dialogue.
 
-    The rating is how the answer feels, 4 times VADER's compound score, rounded. An answer that says goodbye ends the
-    dialogue, happily if it is rated above 0. Equal random states give equal answers up to the rounding of batched
-    matrix products. If the dialogue does not fit into the model's window its oldest turns are left out.
+    The rating of a turn is the sentiment of the answer: 4 times its VADER compound score, rounded. An answer that says
+    goodbye ends the dialogue; with a rating above 0 the user got what they wanted. The oldest turns are left out if the
+    dialogue does not fit into the model's context window. Equal seeds give equal answers, up to the rounding of batched
+    matrix products.
 
     Args:
-        model: a name as for the env's `model=`. Loaded at the first answer.
-        role: who the user is, in words.
-        max_new_tokens: length of an answer, at most; a line break ends it as well.
-        temperature, top_p: of the sampling, see `lm.distribution.SamplingConfig`.
+        model: the language model, a name as for the env's `model=`. It is loaded at the first answer.
+        role: who the user is and what they like, in words.
+        max_new_tokens: the length of an answer in tokens, at most. A line break ends it as well.
+        temperature, top_p: how answers are sampled, see `lm.distribution.SamplingConfig`.
         device: where the model runs.
+
+    Raises:
+        ValueError: role and answer together exceed the model's context window.
     """
 
     answers = True
@@ -66,6 +70,7 @@ class LMUser:
 
     @cached_property
     def tokenizer(self) -> HFTokenizer:
+        """That of the user's own model."""
         return adapted(load_tokenizer(self.model))
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[None]:

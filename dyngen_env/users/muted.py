@@ -1,4 +1,4 @@
-"""A user whose words the agent cannot hear: what is left of feedback if only its rating counts."""
+"""A user whose words are withheld from the agent: the control for whether an agent makes use of what users say."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from dyngen_env.users.user import User
 
 
 class MutedUser:
-    """Rates and leaves exactly as `user` does, and says nothing: "muted(simulated)".
+    """Another user who rates and leaves as before but says nothing: "muted(simulated)".
 
-    An agent trained with it is blind to feedback; how much worse it does shows how much another one listens.
+    An agent that was trained with it cannot have learned to listen. How much better an agent does that was trained with
+    `user` itself shows what the words were worth.
+
+    Args:
+        user: the user to be muted.
     """
 
     def __init__(self, user: User):

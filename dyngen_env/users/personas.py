@@ -22,7 +22,7 @@ TRAITS = ("patience", "noise", "says_why")
 
 @dataclass(frozen=True)
 class Persona:
-    """One person. Nothing of it is shown to the agent."""
+    """One simulated person, hidden from the agent."""
 
     wants: tuple[str, ...]  # names of preferences
     patience: int  # unhappy turns after which they leave
@@ -32,14 +32,18 @@ class Persona:
 
 @dataclass(frozen=True)
 class Population:
-    """Everybody whom a persona file describes."""
+    """The distribution of people that a persona file describes."""
 
     preferences: dict[str, Preference]
     says: dict[str, tuple[str, ...]]  # by occasion, see `SAYINGS`
     traits: dict[str, tuple[float, float]]  # lowest and highest, see `TRAITS`
 
     def draw(self, wants: int, rng: np.random.Generator) -> Persona:
-        """A person who wants so many things, each of another kind."""
+        """Draw a person.
+
+        Args:
+            wants: how many preferences the person has, each of another kind. rng: where the chance comes from.
+        """
         left, names = list(self.preferences.values()), []
         for _ in range(wants):
             chosen = left[int(rng.random() * len(left))]
@@ -51,16 +55,16 @@ class Population:
 
     @property
     def kinds(self) -> set[str]:
-        """The kinds of things that somebody may want."""
+        """The kinds of preferences: length, tone, ..."""
         return {p.kind for p in self.preferences.values()}
 
 
 def read_population(name: str) -> Population:
-    """The people of "en" or "zh", which come with the package, or of a `.toml` file of that form.
+    """Read a persona file: "en" or "zh", which come with the package, or the path of a `.toml` file of the same form.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it is none of that form; the message names the file and the entry.
+        FileNotFoundError: there is no such file.
+        ValueError: it has another form; the message names the file and the entry.
     """
     packaged = FOLDER / f"{name}.toml"
     path = packaged if packaged.is_file() else Path(name)

@@ -1,4 +1,4 @@
-"""What a user may want of a turn, and how well a text meets it: from -1, not at all, to +1, fully."""
+"""What a simulated user may want of a text, and how well a text meets it: from -1, not at all, to +1, fully."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class Words:
-    """A number of words from `fewest` to `most`; outside it falls linearly, to -1 at `SLACK` words off."""
+    """A number of words from `fewest` to `most`. Within that range the fit is 1; outside it falls linearly, to -1 at
+    `SLACK` words too few or too many.
+    """
 
     fewest: int
     most: int
@@ -35,7 +37,9 @@ class Words:
 
 @dataclass(frozen=True)
 class Tone:
-    """VADER's compound score c in the wanted direction: c for 1, -c for -1, 1 - 2|c| for 0."""
+    """A tone, measured by VADER's compound score c. A `direction` of 1 wants a positive text, with fit c; -1 wants a
+    negative one, with fit -c; 0 wants a neutral one, with fit 1 - 2|c|.
+    """
 
     direction: int
 
@@ -46,8 +50,12 @@ class Tone:
 
 @dataclass(frozen=True)
 class Topic:
-    """Whether a text speaks of this topic and of no other: with a of its words and b of the others', each word
-    counted once, 2a/(a + b) - 1; -1 if a = 0. So naming every topic does not please everybody."""
+    """A topic, and no other. If A different words of this topic and B different words of other topics occur in a text,
+    the fit is 2A/(A + B) - 1, and -1 if A = 0. So a text that names every topic does not please everybody.
+
+    Attributes:
+        words: of this topic. others: the words of all other topics.
+    """
 
     words: tuple[str, ...]
     others: tuple[str, ...]
@@ -64,7 +72,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Whether a regular expression occurs in a text, whatever the case."""
+    """A regular expression that should match anywhere in the text, in upper or lower case: fit 1 or -1."""
 
     expression: str
 
@@ -78,7 +86,14 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Preference:
-    """Something a user may want. `kind` groups what excludes each other; `asks` are ways to ask for it."""
+    """One thing that a user may want.
+
+    Attributes:
+        name: unique in its persona file.
+        kind: nobody has two preferences of the same kind, since these can exclude each other.
+        measure: how well a text meets it.
+        asks: sentences in which a user asks for it.
+    """
 
     name: str
     kind: str
@@ -86,4 +101,5 @@ class Preference:
     asks: tuple[str, ...]
 
     def fit(self, text: str) -> float:
+        """From -1, not at all, to +1, fully."""
         return self.measure.fit(text)

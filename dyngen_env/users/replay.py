@@ -1,4 +1,4 @@
-"""A user who says again what somebody once said in a recorded dialogue."""
+"""A user who repeats what somebody said in a recorded dialogue."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from dyngen_env.types import Dialogue, Example, Feedback
 
 
 class ReplayUser:
-    """Draws a recording at the beginning, one with the same prompt if there is any, and repeats its user's answers.
+    """Repeats the user's answers of a recorded dialogue, whatever the agent writes.
 
-    The last answer ends the dialogue.
+    At the beginning of an episode a recording is drawn, from those with the same prompt if there are any. Its last
+    answer ends the dialogue.
 
     Args:
-        recordings: the path of a `.jsonl` file with a dialogue a line, or a list of dialogues, each as
-            `info["dialogue"]` has it: a list of `{"role": "user" or "agent", "text": ..., "rating": ...}`, where the
-            first entry is the prompt. An answer may have `ends` as well, as in `Feedback`.
+        recordings: the path of a `.jsonl` file with one dialogue in each line, or a list of dialogues. A dialogue has
+            the form of `info["dialogue"]`: a list of `{"role": "user" or "agent", "text": ..., "rating": ...}`, of
+            which the first entry is the prompt. An answer may also have `ends`, as `Feedback` does.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no dialogue, or one without an answer; the message says which.
+        FileNotFoundError: there is no such file.
+        ValueError: there is no dialogue, or one without an answer; the message says which.
     """
 
     answers = True

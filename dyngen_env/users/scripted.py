@@ -1,4 +1,4 @@
-"""A user who says the lines of a script: asks, follows up, thanks."""
+"""A user who says the lines of a script, one after each turn of the agent."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _RATED = re.compile(r"\[\s*([+-]?\d+(?:\.\d+)?)\s*\]\s*(.*)")
 
 
 class ScriptedUser:
-    """Answers turn i with line i; the last line ends the dialogue.
+    """Answers the agent's turn i with line i of a script, whatever the agent writes; the last line ends the dialogue.
 
     Args:
-        script: the path of a `.txt` file, one answer a line, or a list of texts or `Feedback`s. A line may begin with
-            a rating in brackets: `[+2] thanks!`. Empty lines and lines that begin with `#` are left out.
+        script: the path of a `.txt` file with one answer in each line, or a list of texts or `Feedback` objects. A text
+            may begin with a rating in brackets: `[+2] thanks!`. In a file, empty lines and lines that begin with `#` do
+            not count.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no line in it.
+        FileNotFoundError: there is no such file.
+        ValueError: the script has no line.
     """
 
     answers = True

@@ -1,4 +1,4 @@
-"""A simulated person: wants something, does not say so at first, and reacts to every turn with words and a rating."""
+"""A simulated person with hidden preferences, who reacts to every turn with words and a rating."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ MET = 0.25  # a fit from which on nothing is asked for
 
 
 class SimulatedUser:
-    """Each episode another person with hidden preferences, so an agent that does not listen cannot please.
+    """A simulated person with hidden preferences, another one in each episode: only an agent that listens can please.
 
-    A turn's opinion is 4 times the mean fit of what the person wants (`preferences`), -4 for a turn without a word. The
-    rating scatters around it as people's do (`scoring.raters`). The person asks for what was met least, or only says
-    that something is missing. Two pleasing turns in a row end the dialogue happily (`ends="goal"`), as many unhappy
-    ones as the person has patience end it unhappily (`ends=True`).
+    What the person thinks of a turn is 4 times the mean fit, from -1 to +1, of the turn to their preferences
+    (`users.preferences`); a turn without a word has -4. The rating is drawn around that with the noise of real people's
+    ratings (`scoring.raters`). In words the person asks for the preference that was met least, or only says that
+    something is missing. Two turns in a row with a rating of at least 2 end the dialogue happily (`finish_reason`
+    "goal"). It ends unhappily ("user") after as many turns with a negative rating as the person has patience for.
 
     Args:
-        personas: "en", "zh", or the path of a file like `assets/personas/en.toml`.
-        wants: how many things a person wants, each of another kind (length, tone, topic, manner).
-        noise: multiplies the noise of ratings; 0 is none, and ratings are rounded opinions.
+        personas: "en", "zh", or the path of a file like `dyngen_env/assets/personas/en.toml`.
+        wants: how many preferences a person has, each of another kind (length, tone, topic, manner).
+        noise: a factor of the ratings' noise. With 0 a rating is the rounded opinion.
 
     Raises:
-        ValueError, FileNotFoundError: arguments that do not fit, or a persona file that cannot be read.
+        ValueError: arguments that do not fit, or a persona file of another form.
+        FileNotFoundError: there is no such persona file.
     """
 
     answers = True
@@ -51,7 +53,7 @@ class SimulatedUser:
         return [self._answer(dialogue, rng) for dialogue, rng in zip(dialogues, rngs, strict=True)]
 
     def fits(self, persona: Persona, text: str) -> list[tuple[float, Preference]]:
-        """How well a text meets each thing the person wants, -1 to +1."""
+        """How well a text meets each preference of a person, from -1, not at all, to +1, fully."""
         wanted = [self.population.preferences[name] for name in persona.wants]
         silent = not words_of(text)
         return [(-1.0 if silent else preference.fit(text), preference) for preference in wanted]

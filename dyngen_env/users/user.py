@@ -11,24 +11,36 @@ from dyngen_env.types import Dialogue, Example, Feedback
 
 
 class User(Protocol):
-    """Somebody who reads the agent's turns and reacts. Batched: only rows whose turn just ended are asked.
+    """Somebody who reads the agent's turns and answers them with words, a rating, or both.
 
-    `answers` is False for a user who never says anything: then the end of a turn is the end of the episode.
-    A user keeps nothing to itself: what it must remember is in the dialogue, chance comes from `rngs`. So an env can
-    be forked, and a step that failed can be taken again.
+    One object serves all rows of an env, and is asked only about rows whose turn has just ended. It has no state of its
+    own: what it must remember is kept in the dialogue, and chance comes from the generators that are passed in. So an
+    env can be forked, and a step that failed can be taken again.
+
+    Attributes:
+        answers: False for a user who never answers; then the end of the agent's turn is the end of the episode.
     """
 
     answers: bool
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[Any]:
-        """The personas of new dialogues: whatever the user must remember, kept in `Dialogue.persona`."""
+        """Begin R dialogues, and return for each what the user must remember of it: `Dialogue.persona`, of any kind.
+
+        Args:
+            examples: (R,), what the dialogues are begun with. rngs: (R,), a source of chance for each.
+        """
 
     def reply(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback]:
-        """An answer to the last completion of each dialogue. `rngs[i]` is this turn's part of its `user` stream."""
+        """An answer to the last completion of each of R dialogues.
+
+        Args:
+            dialogues: (R,), with all turns so far and the persona. rngs: (R,), a source of chance for each, seeded by
+                the episode and the number of the turn.
+        """
 
 
 class Silent:
-    """Nobody: single-turn generation is a dialogue with a user who never answers."""
+    """Nobody answers, so that an episode is a single turn of the agent. This is the default."""
 
     answers = False
 

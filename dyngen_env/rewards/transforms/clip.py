@@ -12,9 +12,13 @@ from dyngen_env.types import Transition
 
 
 class Clip(Wrapped):
-    """min(high, max(low, r)) of each payment: of each turn's, or of each token's if the reward pays by token.
+    """Another reward, of which each payment r is cut to min(high, max(low, r)).
 
-    A sum becomes one term.
+    A payment is that of a turn, or of a token if the reward pays by token. A sum within the brackets is cut as a whole
+    and becomes one term.
+
+    Args:
+        reward: a reward, a number or a function of text. low, high: the bounds.
 
     Raises:
         ValueError: low is not less than high.

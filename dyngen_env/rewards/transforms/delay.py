@@ -1,4 +1,4 @@
-"""When a reward is paid: as it is earned, when the turn ends, or when the episode ends. The sum is the same."""
+"""When a reward is paid: token by token, when the turn ends, or when the episode ends. The episode's sum stays."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ TIMES = ("token", "turn", "episode")
 
 
 class Delayed(Wrapped):
-    """What a reward pays, withheld by the env until the turn or the episode ends.
+    """A reward of which the env withholds what is earned until the turn or the episode ends.
 
-    Called by itself it is the reward: an env keeps what is owed beside what was paid.
+    Called by itself it returns what is earned in the step: withholding is the env's part, which keeps an account of
+    what each row has earned and not been paid yet (`envs.reward_ledger`).
+
+    Args:
+        until: "turn" or "episode".
     """
 
     def __init__(self, reward: Any, until: str):
@@ -34,15 +38,17 @@ class Delayed(Wrapped):
 
 
 def delayed(reward: Any, to: str = "episode") -> Reward:
-    """The same reward, paid at another time. An episode's sum does not depend on `to`, term by term.
+    """Another reward, paid later or earlier than it is earned, with the same sum over every episode.
+
+    It is for studies of sparse and dense rewards. Of a sum each term is moved by itself and keeps its name.
 
     Args:
-        reward: of a sum, each part is moved, and reported by its own name.
-        to: "episode": all at the end of the episode. "turn": at the end of each turn. "token": as it is earned; of a
-            reward that reads whole turns that is, at each token, how much its value for the turn so far has grown.
+        reward: a reward, a number or a function of text.
+        to: "episode" pays everything at the end of the episode, "turn" at the end of each turn. "token" pays at each
+            token: of a reward that scores whole turns, by how much the score of the turn so far has grown.
 
     Raises:
-        ValueError: another word, or a part is delayed already.
+        ValueError: `to` is another word, or a term is delayed already.
     """
     if to not in TIMES:
         raise ValueError(f"delayed to {to!r}: expected one of {', '.join(map(repr, TIMES))}")
@@ -58,7 +64,7 @@ def _moved(part: Reward, to: str) -> Reward:
 
 
 def is_due(parts: Sequence[Reward], transition: Transition) -> torch.Tensor:
-    """(B, K) bool: which of K parts pay in this step what they owe. Every part does where the episode ends."""
+    """Which of K terms pay in this step what they have earned so far, as bool (B, K). At an episode's end all do."""
     over = transition.turn_ended & (transition.after.finish != LIVE)
     due = {None: torch.ones_like(over), "turn": transition.turn_ended, "episode": over}
     return torch.stack([due[part.held_until] for part in parts], dim=1)

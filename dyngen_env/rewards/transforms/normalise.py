@@ -1,4 +1,4 @@
-"""A reward brought to mean 0 and deviation 1: by fixed figures, or by those of all payments so far."""
+"""A reward scaled to mean 0 and standard deviation 1: by given numbers, or by those of all payments so far."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SMALLEST = 1e-8  # a deviation below this is none, and nothing is divided by it
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and sum of squared deviations of the numbers seen so far."""
+    """The count, the mean and the sum of squared deviations from the mean of a set of numbers."""
 
     count: int = 0
     mean: float = 0.0
     squares: float = 0.0
 
     def with_more(self, values: torch.Tensor) -> Moments:
-        """Those of both lots (Chan, Golub and LeVeque 1979, eq. 2.1). values: (n,) float64."""
+        """The moments of these numbers and `values` (n,) float64 together (Chan, Golub and LeVeque 1979, eq. 2.1)."""
         n = len(values)
         if not n:
             return self
@@ -34,19 +34,24 @@ class Moments:
 
     @property
     def std(self) -> float:
-        """The deviation, over n and not n - 1."""
+        """The standard deviation, with n and not n - 1 below the sum; 0 of no numbers."""
         return sqrt(self.squares / self.count) if self.count else 0.0
 
 
 class Normalised(Wrapped):
-    """(r - mean) / std of each payment: of each turn's, or of each token's if the reward pays by token.
+    """Another reward, of which each payment r becomes (r - mean) / std.
 
-    Given `mean` and `std`, it is a function as any reward. Without, they are those of everything the env has paid so
-    far, this step included: then equal texts are paid differently at different times, and a forked env goes on with
-    figures of its own. Subtracting a mean changes what is best where episodes differ in their number of turns.
+    A payment is that of a turn, or of a token if the reward pays by token. Without `mean` and `std` they are estimated
+    from everything the env has paid so far, this step included: then equal texts are paid differently at different
+    times, and a forked env goes on with an estimate of its own. Subtracting a mean can change which policy is best,
+    where episodes differ in their number of turns.
+
+    Args:
+        reward: a reward, a number or a function of text.
+        mean, std: of the payments; both or neither.
 
     Raises:
-        ValueError: one of mean and std without the other, or std not above 0.
+        ValueError: one of mean and std without the other, or std is not above 0.
     """
 
     label = "normalised({})"

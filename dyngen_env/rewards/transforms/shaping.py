@@ -1,9 +1,10 @@
-"""Potential-based reward shaping: adds F = γΦ(s') - Φ(s), which keeps the optimal policy. Φ is 0 at terminal states.
+"""Potential-based reward shaping: adding F = γΦ(s') - Φ(s) keeps the optimal policy. Φ is 0 at terminal states.
 
     r + F,  F(s, s') = γ Φ(s') - Φ(s)    (Ng, Harada and Russell 1999, "Policy invariance under reward transformations")
 
-Φ is what a reward would pay for the unfinished turn. Φ = 0 before a turn's first token and, as an episode's invariance
-needs (Grześ 2017), where the episode is over, so Σ γᵗ F = -Φ(s₀) = 0: the discounted return is what it was.
+Here Φ is what a reward would pay if the unfinished turn ended as it stands. It is 0 before a turn's first token, and
+where the episode is over, which finite episodes need (Grześ 2017). So Σ γᵗ F = -Φ(s₀) = 0, and the discounted return
+does not change.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from dyngen_env.types import Transition
 
 
 class Shaping(Wrapped):
-    """F alone, paid at each token; its sum over an episode, discounted by γ, is 0.
+    """Potential-based reward shaping: F = γΦ(s') - Φ(s), paid at each token, keeps the optimal policy.
 
-    A truncated episode is over, too: what its last turn earned is paid there, so Φ is 0.
+    This is the term F alone, to be added to a reward; discounted by γ it adds up to 0 over every episode. A truncated
+    episode counts as over, with Φ = 0: what its last turn has earned is paid there.
 
     Args:
-        potential: a reward that reads turns. One that reads the user's answer (`rating`) promises nothing before it.
-        gamma: γ, the learner's.
+        potential: the reward whose value for the turn so far is Φ; it must score turns. One that depends on the user's
+            answer, such as `rating`, has Φ = 0 before that answer, and so gives no advice.
+        gamma: the discount γ of the learner.
 
     Raises:
         ValueError: gamma is not in [0, 1], or the potential pays by token, so that it is no function of the state.
@@ -57,7 +60,7 @@ class Shaping(Wrapped):
         return torch.where(transition.live, self.gamma * after - before, 0.0)
 
     def by_turns(self) -> Reward:
-        """For γ = 1 nothing: over an episode F then adds up to 0."""
+        """With γ = 1 a reward of 0, since F then adds up to 0 over every episode."""
         return Constant(0.0, self.name) if self.gamma == 1 else self
 
     def _potential(self, state: TokenState, transition: Transition) -> torch.Tensor:
@@ -70,9 +73,9 @@ class Shaping(Wrapped):
 
 
 class Dense(Wrapped):
-    """A turn's reward paid as it is earned: at each token, how much the reward of the turn so far has grown.
+    """A reward of turns paid token by token: at each token, by how much the reward of the turn so far has grown.
 
-    That is r + F with the reward itself as Φ and γ = 1, as one term; a turn's payments add up to r.
+    That is r + F as one term, with r itself as the potential and γ = 1. A turn's payments add up to r.
     """
 
     def __init__(self, reward: Any):
@@ -93,10 +96,19 @@ class Dense(Wrapped):
 
 
 def shaped(reward: Any, potential: Any = None, gamma: float = 1.0) -> Reward:
-    """`reward + Shaping(potential, gamma)`; without a potential, the reward is its own.
+    """Another reward with potential-based shaping: r + γΦ(s') - Φ(s), which keeps the optimal policy (Ng et al. 1999).
 
-    `shaped(sentiment)` tells at each token whether it made the text better; `shaped(human_rating, keywords('plot'))`
-    advises to mention the plot and pays for ratings alone.
+    `shaped(sentiment)` tells the agent at each token whether it has made the text better or worse. In
+    `shaped(human_rating, keywords('plot'))` the shaping advises to mention the plot, while the return is that of
+    `human_rating` alone.
+
+    Args:
+        reward: what is to be maximised: a reward, a number or a function of text.
+        potential: the reward whose value for the unfinished turn is Φ; None is `reward` itself.
+        gamma: the discount γ of the learner.
+
+    Raises:
+        ValueError: gamma is not in [0, 1], or the potential pays by token.
     """
     reward = as_reward(reward)
     return reward + Shaping(reward if potential is None else potential, gamma)

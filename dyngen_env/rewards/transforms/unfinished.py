@@ -6,19 +6,21 @@ import torch
 
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.state import TokenState
-from dyngen_env.rewards.base import Reward, payment
+from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.payments import payment
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Feedback, Transition
 
 
 def potential(reward: Reward, state: TokenState, step: Transition, tokenizer: Tokenizer) -> torch.Tensor:
-    """(B,) float64: what `reward` would pay if the turns of `state` ended as they are, and nobody answered.
+    """What a reward would pay if the turns of a state ended as they stand and nobody answered, as float64 (B,).
 
-    0 where the turn has no token yet, and where the episode is over. The turns are read anew at each call: that is a
-    text, or a forward pass, for each token.
+    It is 0 where the turn has no token yet, and where the episode is over. Each call scores the turns anew, which costs
+    a decoded text, or a forward pass of a model, for each token that is written.
 
     Args:
-        state: of the turns that `step` goes on with: its `before` or its `after`.
+        state: `step.before` or `step.after`. step: the transition, which knows the prompts and the dialogues.
+        tokenizer: to decode the turns.
     """
     begun = state.live & (state.length > state.turn_start)
     rows = begun.nonzero().flatten().tolist()

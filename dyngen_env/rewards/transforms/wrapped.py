@@ -1,4 +1,4 @@
-"""A reward made of another one: what wrappers such as `clip` and `shaped` have in common."""
+"""The base class of rewards that change another reward, such as `clip` and `shaped`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dyngen_env.rewards.base import Reward, RewardContext, as_reward
 
 
 class Wrapped(Reward):
-    """Another reward, changed. It is bound with it, and pays while a turn goes on if that does.
+    """A reward that is computed from an inner one. It binds the inner one with itself, and pays by token if that does.
 
-    A subclass sets `label`, the name of its term, in which {} stands for the other's.
+    A subclass implements `__call__`, and sets `label`, the name of its term, in which {} stands for the inner name.
 
     Args:
-        reward: a reward, a number or a function of text.
+        reward: the inner one: a reward, a number or a function of text.
 
     Raises:
-        ValueError: the reward is delayed: the env withholds what a term of the sum owes, so delaying comes last.
+        ValueError: the inner reward is delayed. Delaying comes last, since the env withholds whole terms of the sum.
     """
 
     label = "{}"
@@ -37,6 +37,10 @@ class Wrapped(Reward):
 
 
 def refuse_delayed(reward: Reward, what: str) -> None:
-    """Raises ValueError if a part of the reward is to be paid later: nothing but a sum can be made of that."""
+    """Raises ValueError if a term of the reward is delayed: such terms can be added up, and nothing else.
+
+    Args:
+        what: the name of what was to be made of it, for the message.
+    """
     if any(part.held_until for _, part in reward.terms()):
         raise ValueError(f"{what} of a delayed reward: delay last, as in delayed(clip(sentiment), to='episode')")
