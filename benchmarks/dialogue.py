@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.harness import machine, versions
 from dyngen_agents import PPOConfig, TrainConfig, evaluate, train
-from dyngen_agents.training.learning_curve import FAINT, INK, running_mean
+from dyngen_agents.evaluation.drawing import FAINT, INK, running_mean
 
 USERS = {"hears": "simulated", "blind": "muted(simulated)"}
 T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t for a mean of so many

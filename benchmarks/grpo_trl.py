@@ -46,8 +46,10 @@ class Race:
     window: int
     limit: float
     began: float = field(default_factory=time.perf_counter)
+    cpu_began: float = field(default_factory=time.process_time)
     completions: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     reached: bool = False
 
     def __post_init__(self) -> None:
@@ -60,6 +62,7 @@ class Race:
         self.last.extend(rewards)
         self.completions += len(rewards)
         self.seconds = time.perf_counter() - self.began
+        self.cpu_seconds = time.process_time() - self.cpu_began
         self.reached = len(self.last) == self.window and self.mean >= self.goal
 
     @property
@@ -195,14 +198,20 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
         for name, run in zip(("ours", "TRL"), pairs[-1], strict=True):
             end = "reached" if run.reached else "NOT reached"
             print(
-                f"seed {seed}, {name}: {end} a mean of {arguments.goal} in {run.seconds:.1f} s, {run.completions} "
-                f"completions, {run.completions / run.seconds:.1f} completions/s; last mean {run.mean:.3f}",
+                f"seed {seed}, {name}: {end} a mean of {arguments.goal} in {run.seconds:.1f} s, of CPU "
+                f"{run.cpu_seconds:.1f} s, by {run.completions} completions ({run.completions / run.seconds:.1f}/s); "
+                f"last mean {run.mean:.3f}",
                 flush=True,
             )
     what = f"GRPO to a mean reward of {arguments.goal}, β {arguments.kl_coef}, {arguments.seeds} seed(s)"
     if not all(run.reached for pair in pairs for run in pair):
         what += ", NOT reached by all"
-    for unit, value in (("s", lambda run: run.seconds), ("completions", lambda run: float(run.completions))):
+    # Seconds of CPU, by all threads: what else runs on the machine changes them least.
+    for unit, value in (
+        ("s", lambda run: run.seconds),
+        ("CPU s", lambda run: run.cpu_seconds),
+        ("completions", lambda run: float(run.completions)),
+    ):
         our, their = (statistics.median(value(run) for run in runs) for runs in zip(*pairs, strict=True))
         yield dict(measure=what, peer="TRL GRPOTrainer", ours=our, theirs=their, ratio=our / their, unit=unit)
 

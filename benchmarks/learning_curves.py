@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from dyngen_agents.training.learning_curve import FAINT, INK, PANELS, running_mean
+from dyngen_agents.evaluation.drawing import FAINT, INK, running_mean
+from dyngen_agents.training.learning_curve import PANELS
 
 
 def draw(runs: list[Path], out: Path, title: str) -> None:

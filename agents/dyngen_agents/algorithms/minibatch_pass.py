@@ -13,6 +13,7 @@ from dyngen_agents.data.trajectories import Trajectories, by_length, minibatches
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.functional.losses import masked_sum_over
 from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
+from dyngen_agents.policy.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def minibatch_pass(
     epochs: int = 1,
     minibatch_size: int | None = None,
     max_tokens: int = 4096,
+    reference: Reference | None = None,
+    value_gradient: bool = True,
     processes: Processes = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Minimise Σ w · mean(term) over a batch, by one step of the optimizer for each minibatch of each epoch.
@@ -64,6 +67,7 @@ def minibatch_pass(
         seed: of the epochs' permutations.
         minibatch_size: episodes of a gradient step; None is all of them.
         max_tokens: padded tokens of one forward pass.
+        reference, value_gradient: see `CausalLMPolicy.evaluate`.
         processes: each is given the whole batch, and computes its share.
 
     Returns:
@@ -97,7 +101,9 @@ def minibatch_pass(
             for some in by_length(processes.share(rows), lengths, max_tokens):
                 piece = Piece(some.to(device), int(lengths[some].max()), tokens, len(rows))
                 completion_mask = piece.of(mask)
-                new = policy.evaluate(piece.of(batch.tokens), completion_mask, entropy_gradient)
+                new = policy.evaluate(
+                    piece.of(batch.tokens), completion_mask, entropy_gradient, reference, value_gradient
+                )
                 if not norms:
                     mismatches.append(_mismatch(new.logprobs, piece.of(batch.logprobs), completion_mask))
                 terms = token_terms(new, piece)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Protocol, TypedDict
+from typing import Literal, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,12 @@ from dyngen_agents.algorithms.optimizer import PolicyOptimizer
 from dyngen_agents.data.batching import entropies_of, map_in_batches
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
-from dyngen_agents.functional.kl_control import kl_controller, kl_metrics, kl_penalised_rewards
+from dyngen_agents.functional.kl_control import (
+    kl_controller,
+    kl_metrics,
+    kl_penalised_rewards,
+    later_kl_penalised_rewards,
+)
 from dyngen_agents.functional.returns import masked_mean
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
@@ -62,7 +67,10 @@ class PolicyGradient:
     Args:
         policy: what learns. reference: what it is held to.
         trained: the parameters that learn.
-        epochs, minibatch_size: see `minibatch_pass`.
+        epochs, minibatch_size, value_gradient: see `minibatch_pass`.
+        kl_estimator: "k1" has the KL in the reward, by the log-ratio of each chosen token (Ziegler et al. 2019).
+            "exact" has the divergence of the whole next-token distribution in the loss, and in the reward what a choice
+            does to the KL of the choices after it: the same gradient in expectation, with less noise.
         total_updates, episodes, seed, processes: see `Algorithm`.
 
     Raises:
@@ -78,6 +86,8 @@ class PolicyGradient:
         *,
         epochs: int,
         minibatch_size: int | None,
+        kl_estimator: Literal["k1", "exact"] = "k1",
+        value_gradient: bool = True,
         total_updates: int = 0,
         episodes: int = 0,
         seed: int = 0,
@@ -87,6 +97,7 @@ class PolicyGradient:
         self.max_tokens = config.max_tokens or tokens_of_a_forward(policy.lm)
         self.epochs, self.minibatch_size = epochs, minibatch_size
         self.seed, self.processes, self.updates, self.warned = seed, processes, 0, False
+        self.kl_estimator, self.value_gradient = kl_estimator, value_gradient
         self.kl_control = kl_controller(config.kl_coef, config.kl_target, config.kl_horizon, episodes)
         steps = total_updates * epochs * -(-episodes // (minibatch_size or max(1, episodes)))
         self.optimizer = PolicyOptimizer(
@@ -100,25 +111,33 @@ class PolicyGradient:
     def penalised_rewards(self, batch: Trajectories) -> tuple[Tensor, Tensor]:
         """The rewards less β KL, and the reference's log-probs, (N, L) each."""
         ref_logprobs = map_in_batches(self.reference.logprobs, batch, self.max_tokens, self.processes)
-        rewards = kl_penalised_rewards(
-            batch.rewards, batch.logprobs, ref_logprobs, batch.completion_mask, self.kl_control.coef
-        )
+        penalised = later_kl_penalised_rewards if self.kl_estimator == "exact" else kl_penalised_rewards
+        rewards = penalised(batch.rewards, batch.logprobs, ref_logprobs, batch.completion_mask, self.kl_control.coef)
         return rewards, ref_logprobs
 
     def gradient_steps(
-        self, batch: Trajectories, token_terms: TokenTerms, weights: dict[str, float]
+        self, batch: Trajectories, token_terms: TokenTerms, weights: dict[str, float], advantage_scale: float = 1.0
     ) -> dict[str, float]:
-        """The steps of one update, as `minibatch_pass` explains; every update has permutations of its own."""
+        """The steps of one update, as `minibatch_pass` explains; every update has permutations of its own.
+
+        Args:
+            advantage_scale: what the advantages were divided by: β of a KL in the loss is divided by it, too.
+        """
+        exact = self.kl_estimator == "exact"
+        if exact:
+            weights = weights | {"kl_loss": self.kl_control.coef / advantage_scale}
         metrics = minibatch_pass(
             self.policy,
             self.optimizer,
             batch,
-            token_terms,
+            (lambda new, piece: token_terms(new, piece) | {"kl_loss": new.kls}) if exact else token_terms,
             weights,
             seed=self.seed + 1_000_003 * self.updates,
             epochs=self.epochs,
             minibatch_size=self.minibatch_size,
             max_tokens=self.max_tokens,
+            reference=self.reference if exact else None,
+            value_gradient=self.value_gradient,
             processes=self.processes,
         )
         self._warn_of_mismatch(metrics["rollout_mismatch"], metrics["rollout_mismatch_max"])
@@ -145,8 +164,14 @@ class PolicyGradient:
         return float(masked_mean(entropies, batch.completion_mask))
 
     def end_update(self, batch: Trajectories, ref_logprobs: Tensor) -> dict[str, float]:
-        """Count the update and let β follow the KL; returns "kl", "kl_per_token" and the "kl_coef" that was used."""
+        """Count the update and let β follow the KL.
+
+        Returns:
+            "kl", nats per episode, "kl_per_token", the "kl_coef" β that was used, and the "objective" J = R − β KL per
+            episode, which is what all this maximises.
+        """
         metrics = kl_metrics(batch.logprobs, ref_logprobs, batch.completion_mask) | {"kl_coef": self.kl_control.coef}
+        metrics["objective"] = float(batch.episode_returns.mean()) - self.kl_control.coef * metrics["kl"]
         self.updates += 1
         self.kl_control.update(metrics["kl"], len(batch))
         return metrics

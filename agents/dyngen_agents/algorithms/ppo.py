@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Unpack
+from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor
 
@@ -50,10 +50,15 @@ class PPOConfig:
     """How far the value may move from the rollout's, in units of return."""
     vf_coef: float = 0.5
     """Weight of the value loss (Schulman et al. 2017 have 1, Huang et al. 0.1): here a better critic pays."""
+    value_gradient: bool = True
+    """Whether the value loss teaches the language model, too, or its value head alone."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
     kl_coef: float = 0.037
     """β of the penalty -β(log π - log π_ref) per token. Ends near 0.4 nats per token in dyngen/Sentiment-v0."""
+    kl_estimator: Literal["k1", "exact"] = "k1"
+    """"k1" has the KL in the reward, by the log-ratio of each chosen token (Ziegler et al. 2019). "exact" has the
+    divergence of whole next-token distributions in the loss (Amini et al. 2025): the same gradient with less noise."""
     kl_target: float | None = None
     """Nats per episode that an adaptive β steers to (Ziegler et al. 2019: 6); None keeps β fixed."""
     kl_horizon: float = 10_000
@@ -78,7 +83,15 @@ class PPO:
         self.policy, self.config, self.alarm = policy, config or PPOConfig(), ValueAlarm()
         c = self.config
         self.common = PolicyGradient(
-            policy, reference, c, policy.parameters(), epochs=c.epochs, minibatch_size=c.minibatch_size, **run
+            policy,
+            reference,
+            c,
+            policy.parameters(),
+            epochs=c.epochs,
+            minibatch_size=c.minibatch_size,
+            kl_estimator=c.kl_estimator,
+            value_gradient=c.value_gradient,
+            **run,
         )
 
     def actor(self, seed: int) -> Actor:
@@ -107,7 +120,9 @@ class PPO:
         c, mask = self.config, batch.completion_mask
         rewards, ref_logprobs = self.common.penalised_rewards(batch)
         advantages, returns = gae(rewards, batch.values, batch.bootstrap, mask, c.gamma, c.gae_lambda)
+        scale = 1.0
         if c.whiten_advantages:
+            scale = float(advantages[mask].std(correction=0)) + 1e-8
             advantages = masked_whiten(advantages, mask)
 
         def token_terms(new: Evaluation, piece: Piece) -> dict[str, Tensor]:
@@ -121,7 +136,7 @@ class PPO:
             }
 
         weights = {"policy_loss": 1.0, "value_loss": c.vf_coef, "entropy": -c.ent_coef}
-        metrics = self.common.gradient_steps(batch, token_terms, weights)
+        metrics = self.common.gradient_steps(batch, token_terms, weights, scale)
         metrics["value_alarm"] = float(self.alarm.check(batch.values, rewards, mask, c.gamma))
         metrics["value_mean"] = float(masked_mean(batch.values, mask))
         metrics["explained_variance"] = explained_variance(batch.values, returns, mask)

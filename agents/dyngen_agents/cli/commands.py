@@ -13,6 +13,10 @@ import dyngen_agents
 COMMANDS = {
     "train": ("dyngen_agents.cli.train:Train", "Train a language model in an environment, or go on with a run."),
     "eval": ("dyngen_agents.cli.evaluate:Eval", "Compare a run's model with the untrained one."),
+    "frontier": (
+        "dyngen_agents.cli.frontier:Frontier",
+        "Compare runs as reward over KL, beside the untrained model's best of n.",
+    ),
     "inspect": (
         "dyngen_agents.cli.inspect:Inspect",
         "Why did it write that? A page on which tokens tell their numbers.",

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from dyngen_agents.cli.options import Command
 from dyngen_agents.cli.tables import evaluation_table
+from dyngen_agents.evaluation.best_of_n import standing
 from dyngen_agents.evaluation.evaluate import evaluate
 from dyngen_agents.runs.folder import find_run
 
@@ -29,6 +30,8 @@ class Eval(Command):
     """Of the choice of prompts and of the sampling; both models get the same."""
     device: str | None = None
     """Where models run, such as "cuda". By default the run's own device."""
+    best_of: int = 16
+    """Also let the untrained model choose the best of so many completions of its own: the line to beat. 0 does not."""
     json: bool = False
     """Print one JSON object, {"trained", "untrained"}, to standard output, and all else to standard error."""
 
@@ -36,9 +39,12 @@ class Eval(Command):
         """Evaluate and show the figures."""
         run = find_run(self.run)
         log.info("evaluating %s", run)
-        evaluation = evaluate(run, self.episodes, self.seed, device=self.device)
+        evaluation = evaluate(run, self.episodes, self.seed, device=self.device, best_of=self.best_of)
         if self.json:
             print(json.dumps(evaluation))
         else:
             Console().print(evaluation_table(evaluation))
+            if line := evaluation["untrained"].get("best_of_n"):
+                trained = evaluation["trained"]
+                print(standing(line, trained["reward_mean"], trained["kl_per_episode"]))
         return 0

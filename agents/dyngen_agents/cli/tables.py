@@ -17,6 +17,7 @@ LABELS = {
     "reward_mean": "reward",
     "rating_later": "rating, turns 2 and later",
     "vader": "VADER compound",
+    "kl_per_episode": "KL per episode, nats",
     "kl_per_token": "KL per token, nats",
     "distinct_1": "distinct-1",
     "distinct_2": "distinct-2",
@@ -95,7 +96,7 @@ def samples_table(markdown: str) -> RenderableType:
 
 
 def _figure(key: str, figures: dict[str, Any]) -> str:
-    if key in ("reward_mean", "rating_later"):
+    if key in ("reward_mean", "rating_later", "kl_per_episode"):
         return f"{figures[key]:.3f} ± {figures[key.removesuffix('_mean') + '_ci95']:.3f}"
     digits = 1 if key in ("length_mean", "perplexity_ref") else 3
     return f"{round(figures[key], digits) + 0.0:.{digits}f}"  # + 0.0: no -0.000

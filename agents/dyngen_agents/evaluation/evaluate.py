@@ -14,6 +14,7 @@ from dyngen_agents.data.batching import map_in_batches
 from dyngen_agents.data.episodes import EPISODES, Episode, recorded, write_episodes
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.evaluation.best_of_n import best_of_n
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.environment import draw_examples
@@ -38,6 +39,7 @@ def evaluate(
     device: str | None = None,
     reward: CustomReward = None,
     user: User | None = None,
+    best_of: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Compare a run's model with the untrained one on the eval part of the run's prompts, which was not trained on.
 
@@ -48,15 +50,19 @@ def evaluate(
         run: a folder, a name in runs/, or "latest". seed: of the choice of examples and of the sampling.
         device: where models run; None is the run's own.
         reward, user: those from Python that the run was trained with, if it was; or others, to see what they say.
+        best_of: let the untrained model write so many completions of some examples, too, `episodes` times four in all,
+            and tell what choosing the best of them earns; 0 leaves that out. Not where a user answers.
 
     Returns:
         "trained" and "untrained", each with
         `reward_mean`; `reward_ci95`, half the width of the 95% interval of that mean, 1.96 s/√n; `reward_terms`, means
-        by name; `vader`, the mean compound score; `kl_per_token`, the mean of log π - log π_ref over all tokens, nats;
+        by name; `vader`, the mean compound score; `kl_per_episode`, the mean over episodes of the sum of
+        log π - log π_ref over their tokens, nats, and `kl_per_episode_ci95`; `kl_per_token`, the same over all tokens;
         `distinct_1`, `distinct_2`; `length_mean`, tokens; `perplexity_ref`, exp of the mean negative log-prob of the
         tokens under the untrained model at temperature 1. Where users rate, also `rating_by_turn`, means over the
         dialogues that got so far; `rating_later`, the mean over dialogues of a dialogue's mean rating in turns 2
         and later, which feedback could have changed; `rating_later_ci95`, half the width of its 95% interval.
+        "untrained" also has `best_of_n`, if it was asked for, as `evaluation.best_of_n` returns it.
 
     Raises:
         FileNotFoundError: no such run. ValueError: it is damaged, or fewer than two episodes.
@@ -70,6 +76,9 @@ def evaluate(
         batch = collect(opened.env, Actor(policy, seed), episodes, examples=examples, seed=seed)
         results[name] = measure(batch, opened.reference)
         played += recorded(batch, examples, opened.record["model"], name)
+    if best_of and not opened.env.user.answers:
+        line = best_of_n(opened.env, opened.untrained, best_of, max(1, 4 * episodes // best_of), seed)
+        results["untrained"]["best_of_n"] = line
     try:
         write_episodes(opened.folder / EPISODES, played)
     except OSError as error:
@@ -85,6 +94,7 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     """
     returns, mask = batch.episode_returns.double(), batch.completion_mask
     tokens = int(mask.sum())
+    kl = kl_of_episodes(batch, reference)
     as_it_is = reference.distribution.with_sampling(SamplingConfig())
     plain = map_in_batches(lambda t, m: completion_logprobs(reference.lm, t, m, as_it_is), batch, MAX_TOKENS)
     return {
@@ -93,7 +103,9 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
         "reward_ci95": 1.96 * float(returns.std()) / math.sqrt(len(batch)),
         "reward_terms": {name: float(paid.double().mean()) for name, paid in batch.reward_terms.items()},
         "vader": sum(map(vader, batch.texts)) / len(batch),
-        "kl_per_token": float(kl_of_episodes(batch, reference).sum()) / tokens,
+        "kl_per_episode": float(kl.mean()),
+        "kl_per_episode_ci95": 1.96 * float(kl.std()) / math.sqrt(len(batch)),
+        "kl_per_token": float(kl.sum()) / tokens,
         "distinct_1": distinct_n(batch.texts, 1),
         "distinct_2": distinct_n(batch.texts, 2),
         "length_mean": tokens / len(batch),

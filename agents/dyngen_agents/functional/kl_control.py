@@ -21,6 +21,23 @@ def kl_penalised_rewards(
     return torch.where(completion_mask, rewards - penalty, rewards)
 
 
+def later_kl_penalised_rewards(
+    rewards: Tensor, logprobs: Tensor, ref_logprobs: Tensor, completion_mask: Tensor, coef: float
+) -> Tensor:
+    """rₜ − β (log π_old − log π_ref)ₜ₊₁, where t+1 is the agent's next choice in the episode.
+
+    For an update whose loss has β KL(π(·|sₜ)‖π_ref(·|sₜ)) in it, with the exact gradient: what is left of the gradient
+    of an episode's KL is what a choice does to the KL of the choices after it. A choice then is not charged for its
+    own log-ratio, whose expected gradient the loss has without noise. Shapes as in `kl_penalised_rewards`.
+    """
+    penalty = coef * kl_k1(logprobs, ref_logprobs).detach()
+    rows, columns = completion_mask.nonzero(as_tuple=True)  # in each row from left to right
+    follows = rows[1:] == rows[:-1]
+    out = rewards.clone()
+    out[rows[:-1][follows], columns[:-1][follows]] -= penalty[rows[1:][follows], columns[1:][follows]]
+    return out
+
+
 def kl_metrics(logprobs: Tensor, ref_logprobs: Tensor, completion_mask: Tensor) -> dict[str, float]:
     """How far a policy is from its reference, in nats: "kl", summed over an episode's tokens, and "kl_per_token".
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dyngen_agents.policy.reference import Reference
 from dyngen_env.lm.distribution import TokenDistribution
+from dyngen_env.lm.divergence import next_token_kl
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import head_shape, hidden_states, lm_head
 from dyngen_env.lm.logprobs import logprobs_and_entropy
@@ -35,6 +37,7 @@ class Evaluation(NamedTuple):
     logprobs: Tensor  # (N, T) float32
     values: Tensor  # (N, T) float32, V before each choice
     entropies: Tensor  # (N, T) float32, nats
+    kls: Tensor  # (N, T) float32, nats, of the distribution from a reference's; zero if none was given
 
 
 class CausalLMPolicy(nn.Module):
@@ -99,12 +102,21 @@ class CausalLMPolicy(nn.Module):
         chosen, logprobs = greedy(logits) if uniform is None else sample(logits, uniform)
         return Action(chosen, logprobs, self.value(hidden))
 
-    def evaluate(self, tokens: Tensor, completion_mask: Tensor, entropy_gradient: bool = False) -> Evaluation:
+    def evaluate(
+        self,
+        tokens: Tensor,
+        completion_mask: Tensor,
+        entropy_gradient: bool = False,
+        reference: Reference | None = None,
+        value_gradient: bool = True,
+    ) -> Evaluation:
         """Log-probs, values and entropies of the chosen tokens, by one forward pass over the sequences.
 
         Args:
             tokens: (N, T) int64, right-padded with -1. completion_mask: (N, T) bool, never True at position 0.
             entropy_gradient: whether the entropies carry gradients, which costs time.
+            reference: from which the exact KL divergence is measured at each choice, by a forward pass of its own.
+            value_gradient: whether the values' gradient reaches the language model, or the value head alone.
 
         Raises:
             ValueError: gradients are wanted of a greedy policy, which has none.
@@ -114,13 +126,13 @@ class CausalLMPolicy(nn.Module):
         rows, columns = completion_mask.nonzero(as_tuple=True)
         # Nothing is asked after the last token.
         hidden = hidden_states(self.lm, tokens[:, :-1])[rows, columns - 1]  # (M, D), before each choice
-        states = self.distribution.states(tokens)
-        logprobs, entropies = logprobs_and_entropy(
-            hidden,
-            tokens[rows, columns],
-            None if states is None else states[rows, columns - 1],
-            self.logits,
-            entropy_gradient,
-        )
+        all_states = self.distribution.states(tokens)
+        states = None if all_states is None else all_states[rows, columns - 1]
+        logprobs, entropies = logprobs_and_entropy(hidden, tokens[rows, columns], states, self.logits, entropy_gradient)
+        values = self.value(hidden if value_gradient else hidden.detach())
+        kls = torch.zeros_like(values)
+        if reference is not None:
+            ref_hidden = reference.hidden(tokens)[rows, columns - 1]
+            kls = next_token_kl(hidden, ref_hidden, states, self.logits, reference.logits)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
-        return Evaluation(*(zeros.index_put((rows, columns), x) for x in (logprobs, self.value(hidden), entropies)))
+        return Evaluation(*(zeros.index_put((rows, columns), x) for x in (logprobs, values, entropies, kls)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from dyngen_agents.policy.lora import base_of
 from dyngen_env.lm.distribution import TokenDistribution
+from dyngen_env.lm.engine.heads import hidden_states, lm_head
 from dyngen_env.lm.logprobs import completion_logprobs
 
 if TYPE_CHECKING:
@@ -30,3 +32,15 @@ class Reference:
         """Log-probs (N, T) of the tokens (N, T) where `completion_mask` (N, T) is True, in nats; zero elsewhere."""
         with base_of(self.lm) as lm:
             return completion_logprobs(lm, tokens, completion_mask, self.distribution)
+
+    @torch.no_grad()
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Last hidden states (N, T - 1, D) of tokens (N, T), right-padded with -1; nothing is asked after the last."""
+        with base_of(self.lm) as lm:
+            return hidden_states(lm, tokens[:, :-1])
+
+    @torch.no_grad()
+    def logits(self, hidden: Tensor, states: Tensor | None) -> Tensor:
+        """Its logits (..., V) from hidden states (..., D) of its own, as `CausalLMPolicy.logits`."""
+        with base_of(self.lm) as lm:
+            return self.distribution.warp(lm_head(lm, hidden), states)

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from dyngen_agents.evaluation.drawing import FAINT, INK, running_mean
 from dyngen_agents.reward_bench.designs import Design
 from dyngen_agents.reward_bench.hacking import Verdict
 from dyngen_agents.reward_bench.matrix import Cell, Matrix
 from dyngen_agents.reward_bench.report import shown
 from dyngen_agents.reward_bench.scores import MEASURES, held_out
-from dyngen_agents.training.learning_curve import FAINT, INK, running_mean
 
 COLOURS = colormaps["RdBu"]  # red is less than untrained, blue more; colour-blind readers can tell them apart
 SCALE = Normalize(-2, 2)  # standard deviations; what is beyond has the last colour

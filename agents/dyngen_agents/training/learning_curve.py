@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from dyngen_agents.evaluation.drawing import FAINT, INK, running_mean
+
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 PANELS = (
     ("reward", "reward per episode", "#0072B2"),
     ("kl_per_token", "KL to the untrained model, nats per token", "#D55E00"),
     ("entropy", "entropy, nats per token", "#009E73"),
 )
-INK, FAINT = "#333333", "#dddddd"
 LEAST_UPDATES = 8  # below them a running mean is a flat line: the values themselves are joined
 LEAST_SPAN = 0.1  # of an ordinate, so that noise about a constant does not look like news
 
@@ -48,12 +49,6 @@ def draw_learning_curve(path: Path, metrics: Sequence[dict[str, Any]], title: st
         axes.tick_params(colors=INK, length=0)
         axes.spines[:].set_visible(False)
     figure.savefig(path)
-
-
-def running_mean(values: np.ndarray, window: int = 9) -> np.ndarray:
-    """Smooth values (N,): each becomes the mean of a centred window, which at the ends has only one half."""
-    half = window // 2
-    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
 
 
 def _limits(values: np.ndarray, floor: float | None) -> tuple[float, float]:

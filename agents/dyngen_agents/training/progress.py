@@ -158,9 +158,16 @@ def _print(text: str) -> None:
 def summary(metrics: dict[str, Any]) -> str:
     """The most important numbers of an update on one line."""
     return (
-        f"reward {metrics['reward']:+.3f}  KL/token {metrics['kl_per_token']:.3f}  entropy {metrics['entropy']:.2f}  "
+        f"reward {metrics['reward']:+.3f}  {_kl(metrics)}  entropy {metrics['entropy']:.2f}  "
         f"{metrics['tokens_per_second']:,.0f} tokens/s"
     )
+
+
+def _kl(metrics: dict[str, Any]) -> str:
+    """The distance from the untrained model, per episode where the algorithm tells it: what it paid for its reward."""
+    if "kl" in metrics:
+        return f"KL {metrics['kl']:.2f} ({metrics['kl_per_token']:.3f} a token)"
+    return f"KL/token {metrics['kl_per_token']:.3f}"
 
 
 def time_left(seconds: float) -> str:

@@ -23,8 +23,8 @@ from dyngen_env.lm.loading.models import load_model
 from tests.support.bans import WORDS, banned_in
 
 FIGURES = {
-    "reward_mean", "reward_ci95", "reward_terms", "vader", "kl_per_token", "distinct_1", "distinct_2", "length_mean",
-    "perplexity_ref",
+    "reward_mean", "reward_ci95", "reward_terms", "vader", "kl_per_episode", "kl_per_episode_ci95", "kl_per_token",
+    "distinct_1", "distinct_2", "length_mean", "perplexity_ref",
 }  # fmt: skip
 
 

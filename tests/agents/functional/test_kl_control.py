@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from dyngen_agents.functional.kl_control import AdaptiveKLController, FixedKLController, kl_penalised_rewards
+from dyngen_agents.functional.kl_control import (
+    AdaptiveKLController,
+    FixedKLController,
+    kl_penalised_rewards,
+    later_kl_penalised_rewards,
+)
 
 
 def test_kl_penalised_rewards_by_hand():
@@ -92,3 +97,43 @@ def test_a_bad_coefficient_is_an_error(coef):
 def test_a_bad_target_or_horizon_is_an_error(target, horizon):
     with pytest.raises(ValueError, match="must be positive"):
         AdaptiveKLController(0.1, target, horizon)
+
+
+def test_a_choice_pays_for_the_later_ones_only():
+    rewards = torch.tensor([[5.0, 0.0, 7.0, 1.0], [0.0, 2.0, 0.0, 0.0]])
+    logprobs = torch.tensor([[-9.0, -1.0, -9.0, -2.0], [-9.0, -1.0, -9.0, -9.0]])
+    ref_logprobs = torch.tensor([[-1.0, -3.0, -1.0, -1.5], [-1.0, -4.0, -1.0, -1.0]])
+    mask = torch.tensor([[False, True, False, True], [False, True, False, False]])
+    # The first row's choice at 1 pays ½ (−2 + 1.5) = −0.25 for the next one, at 3, across a word of the user.
+    penalised = later_kl_penalised_rewards(rewards, logprobs, ref_logprobs, mask, coef=0.5)
+    assert penalised.tolist() == [[5.0, 0.25, 7.0, 1.0], [0.0, 2.0, 0.0, 0.0]]
+
+
+def test_exact_and_sampled_kl_have_the_gradient_of_the_divergence_of_texts():
+    """All nine texts of two tokens from three, weighted by their probabilities, instead of a sample."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(3, generator=generator), torch.randn(3, 3, generator=generator)
+    parameters = (first.requires_grad_(), second.requires_grad_())
+    ref_first, ref_second = torch.randn(3, generator=generator), torch.randn(3, 3, generator=generator)
+    texts = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+
+    def logprobs_of(one, two):
+        return torch.stack([one.log_softmax(0)[texts[:, 0]], two.log_softmax(1)[texts[:, 0], texts[:, 1]]], 1)
+
+    logprobs, ref_logprobs = logprobs_of(*parameters), logprobs_of(ref_first, ref_second)
+    weights = logprobs.sum(1).exp()
+    true = torch.autograd.grad((weights * (logprobs - ref_logprobs).sum(1)).sum(), parameters, retain_graph=True)
+    mask = torch.ones(9, 2, dtype=torch.bool)
+    exact = torch.stack(
+        [
+            (first.softmax(0) * (first.log_softmax(0) - ref_first.log_softmax(0))).sum().expand(9),
+            (second.softmax(1) * (second.log_softmax(1) - ref_second.log_softmax(1))).sum(1)[texts[:, 0]],
+        ],
+        1,
+    )
+    for penalised, loss in ((kl_penalised_rewards, torch.zeros(9, 2)), (later_kl_penalised_rewards, exact)):
+        rewards = penalised(torch.zeros(9, 2), logprobs.detach(), ref_logprobs, mask, coef=1.0)
+        returns = rewards.flip(1).cumsum(1).flip(1)
+        surrogate = (weights.detach().unsqueeze(1) * (loss - returns * logprobs)).sum()
+        found = torch.autograd.grad(surrogate, parameters, retain_graph=True)
+        torch.testing.assert_close(found, true, atol=1e-6, rtol=1e-5)

@@ -106,3 +106,37 @@ def test_a_greedy_policy_acts_and_can_be_scored_but_has_no_gradient():
         policy.evaluate(batch.tokens, batch.completion_mask)
     always = small_policy(env)
     assert torch.equal(batch.tokens, collect(env, Actor(always, 0, deterministic=True), 16, seed=0).tokens)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_exact_kl_is_that_of_the_distributions_that_are_drawn_from(temperature):
+    env = small_env()
+    policy = small_policy(env, sampling=SamplingConfig(temperature=temperature))
+    reference = Reference(small_lm(seed=5).eval(), policy.distribution)
+    batch = collect(env, Actor(policy, seed=1), 8, seed=0)
+    kls = policy.evaluate(batch.tokens, batch.completion_mask, reference=reference).kls
+    row, column = (int(x[3]) for x in batch.completion_mask.nonzero(as_tuple=True))
+    before = batch.tokens[row : row + 1, :column]
+    distributions = []
+    for lm in (policy.lm, reference.lm):
+        logits = lm(before).logits[0, -1] / temperature
+        distributions.append(
+            logits[: len(policy.distribution.legal)].masked_fill(~policy.distribution.legal, -torch.inf)
+        )
+    p, q = (logits[policy.distribution.legal].log_softmax(0).detach() for logits in distributions)
+    assert float(kls[row, column].detach()) == pytest.approx(float((p.exp() * (p - q)).sum()), abs=1e-5)
+    assert (kls[~batch.completion_mask] == 0).all()
+    itself = policy.evaluate(batch.tokens, batch.completion_mask, reference=Reference(policy.lm, policy.distribution))
+    assert float(itself.kls.detach().abs().max()) < 1e-6
+
+
+def test_values_without_gradient_leave_the_language_model_alone():
+    env = small_env()
+    policy = small_policy(env)
+    torch.nn.init.normal_(policy.value_head.weight)
+    batch = collect(env, Actor(policy, seed=1), 4, seed=0)
+    for reaches in (True, False):
+        policy.zero_grad()
+        policy.evaluate(batch.tokens, batch.completion_mask, value_gradient=reaches).values.sum().backward()
+        assert policy.value_head.weight.grad is not None
+        assert any(p.grad is not None and p.grad.any() for p in policy.lm.parameters()) == reaches

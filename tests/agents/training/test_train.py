@@ -337,7 +337,7 @@ def test_a_bar_on_a_terminal_of_80_columns(tiny_config, monkeypatch):
     train(tiny_config())
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.file.getvalue())
     assert re.search(r"━+ +3/3 0:00 left", shown)
-    assert re.search(r"reward [+-]\d\.\d+  KL/token -?\d\.\d+  entropy \d\.\d+  [\d,]+ tokens/s", shown)
+    assert re.search(r"reward [+-]\d\.\d+  KL -?\d\.\d+ \(-?\d\.\d+ a token\)  entropy \d\.\d+  [\d,]+ tokens/s", shown)
 
 
 def test_lines_where_there_is_no_terminal(tiny_config, monkeypatch, capsys):
@@ -351,7 +351,10 @@ def test_lines_where_there_is_no_terminal(tiny_config, monkeypatch, capsys):
     assert any(re.fullmatch(r"update 1/3  playing  \d+ tokens", line) for line in lines)
     updates = [line for line in lines if "reward" in line]
     assert [line.split()[1] for line in updates] == ["1/3", "2/3", "3/3"]
-    assert re.search(r"reward [+-]\d\.\d+  KL/token -?\d\.\d+  entropy \d\.\d+  [\d,]+ tokens/s  0:00 left", lines[-1])
+    assert re.search(
+        r"reward [+-]\d\.\d+  KL -?\d\.\d+ \(-?\d\.\d+ a token\)  entropy \d\.\d+  [\d,]+ tokens/s  0:00 left",
+        lines[-1],
+    )
 
 
 def test_few_lines_where_nobody_watches(tiny_config, capsys):
