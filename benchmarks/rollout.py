@@ -47,11 +47,11 @@ def against_generate(batch: int, repeats: int, device: str) -> Row:
 
 
 @torch.no_grad()
-def generate(lm, prompt: torch.Tensor, new: int) -> float:
+def generate(lm, prompt: torch.Tensor, new: int, **options: Any) -> float:
     """transformers' own sampling, all rows to the full length."""
     out = lm.generate(
         input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=new, min_new_tokens=new,
-        do_sample=True, top_k=0, top_p=1.0, temperature=1.0, pad_token_id=0,
+        do_sample=True, top_k=0, top_p=1.0, temperature=1.0, pad_token_id=0, **options,
     )  # fmt: skip
     return float((out.shape[1] - prompt.shape[1]) * len(prompt))
 

@@ -13,16 +13,22 @@ import torch
 _GOLDEN, _MIX1, _MIX2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 
 
-def uniforms(seed: int, rows: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+def uniforms(seed: int | torch.Tensor, rows: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
     """Uniform random numbers (B,) float32 in [0, 1), the same on every device.
 
     Args:
-        seed: any integer.
+        seed: any integer, or a tensor with one, as `seed_tensor` makes it.
         rows, steps: (B,) int64 each. Equal seed, row and step give equal numbers; all others are independent.
     """
-    z = _finalise(rows * 0x2545F4914F6CDD1D + _signed(seed) + _GOLDEN)
+    own = seed if isinstance(seed, torch.Tensor) else _signed(seed)
+    z = _finalise(rows * 0x2545F4914F6CDD1D + own + _GOLDEN)
     z = _finalise(z + steps * _GOLDEN)
     return (_shift(z, 40)).float() * 2.0**-24
+
+
+def seed_tensor(seed: int, device: torch.device | str) -> torch.Tensor:
+    """(1,) int64: a seed of `uniforms` that lives on a device."""
+    return torch.tensor([_signed(seed)], device=device)
 
 
 def sample(logits: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -49,12 +49,15 @@ class Reward:
         name: the term of `info["reward_terms"]` that reports what it has paid over an episode.
         per_token: whether it pays while a turn is being written. If not, it is called only in steps in which at least
             one row's turn has ended.
+        every_step: whether what it pays depends on which turns end in the same step. If so, no row may wait for others
+            in a rollout.
         held_until: None for a reward that is paid when it is earned. "turn" and "episode" have the env keep back what
             is earned until then, as `delayed` does.
     """
 
     name: str = "reward"
     per_token: bool = False
+    every_step: bool = False
     held_until: str | None = None
 
     def __call__(self, transition: Transition) -> torch.Tensor:
@@ -119,6 +122,7 @@ class Sum(Reward):
         self._terms = list(terms)
         self.name = " + ".join(part.name for _, part in self._terms)
         self.per_token = any(part.per_token for _, part in self._terms)
+        self.every_step = any(part.every_step for _, part in self._terms)
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return torch.stack([scale * part(transition) for scale, part in self._terms]).sum(0)
@@ -146,6 +150,7 @@ class Product(Reward):
         self.left, self.right = left, right
         self.name = "*".join(f"({p.name})" if len(p.terms()) > 1 else p.name for p in (left, right))
         self.per_token = left.per_token and right.per_token
+        self.every_step = left.every_step or right.every_step
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return self.left(transition) * self.right(transition)

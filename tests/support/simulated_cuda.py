@@ -93,6 +93,9 @@ class OnDevice(torch.Tensor):
         new.real_ = real
         return new
 
+    def data_ptr(self):
+        return self.real_.data_ptr()
+
     def __repr__(self):
         return f"OnDevice({self.real_!r})"
 

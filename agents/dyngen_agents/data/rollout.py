@@ -9,17 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from dyngen_agents.data.playing import Act, Player, player
 from dyngen_agents.data.trajectories import Trajectories, join
-from dyngen_agents.policy.causal_lm import Action
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.mdp.rules import ended_by_agent
 from dyngen_env.types import Example
-
-Act = Callable[[Tensor, Tensor], Action]
 
 
 def collect(
@@ -31,6 +30,7 @@ def collect(
     examples: list[Example] | None = None,
     bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
     on_token: Callable[[int], None] | None = None,
+    steps: int | None = None,
 ) -> Trajectories:
     """Play whole episodes and return them, in the order of rows.
 
@@ -43,13 +43,15 @@ def collect(
         examples: play these, one an episode, instead of drawing.
         bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of episodes that were cut
             off before their last turn was paid (truncated and not terminated); None means 0.
-        on_token: told after each step how many tokens were chosen for episodes that count.
+        on_token: told after each step, or several, how many tokens were chosen for episodes that count.
+        steps: how many tokens a row may be given before the host looks which rows have ended; the episodes do not
+            depend on it. None: one on a CPU, on a GPU as many as pay (`playing.player`).
 
     Raises:
         ValueError: the env is set up otherwise, or the numbers do not divide.
     """
     _check(env, episodes, examples, seed)
-    play = partial(_play, env, actor, bootstrap=bootstrap, on_token=on_token)
+    play = partial(_play, env, player(env, actor, steps), bootstrap=bootstrap, on_token=on_token)
     if examples is None:
         parts = [play(quota(episodes, env.num_envs), seed=seed, options={})]
     else:
@@ -72,7 +74,7 @@ def collect(
 
 def _play(
     env: TextGenVectorEnv,
-    actor: Act,
+    player: Player,
     shares: Tensor,
     *,
     seed: int | Sequence[int | None] | None,
@@ -83,40 +85,46 @@ def _play(
     """Row i plays shares[i] episodes. Rows that have played theirs go on unheeded, which keeps the batch's shape."""
     tokens, _ = env.reset(seed=seed, options=options)
     prompts = [example.prompt for example in env.examples]
-    logprobs, values, rewards = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(3))
-    chosen = torch.zeros_like(tokens, dtype=torch.bool)
-    left = shares.to(tokens.device)
-    active = int((left > 0).sum())
+    rewards = torch.zeros(tokens.shape, device=tokens.device)
+    left = shares.numpy().copy()
+    began = np.zeros_like(left)  # when each row's episode began, in steps of the batch,
+    busy = np.zeros_like(left)  # and how many tokens it has been given
+    clock = 0
     finished: list[tuple[Tensor, Trajectories]] = []
-    while active:
-        lengths = (tokens >= 0).sum(1)
-        action = actor(tokens, lengths)
-        at = lengths.unsqueeze(1)
-        logprobs.scatter_(1, at, action.logprobs.unsqueeze(1))
-        values.scatter_(1, at, action.values.unsqueeze(1))
-        chosen.scatter_(1, at, True)
-        tokens, reward, terminated, truncated, infos = env.step(action.tokens)
-        rewards.scatter_(1, at, reward.unsqueeze(1))
+    last_of_row: dict[
+        int, tuple[list[int], int, int]
+    ] = {}  # where the waiting of a row's last episode stands, and since when
+    player.begin(tokens)
+    while (left > 0).any():
+        given, steps, outcome = player.play(left)
+        clock += steps
+        busy += given
         if on_token is not None:
-            on_token(active)
+            on_token(int(given[left > 0].sum()))
+        if outcome is None:
+            continue
+        rewards.scatter_(1, outcome.at, outcome.rewards.unsqueeze(1))
+        infos, truncated = outcome.infos, outcome.truncated
         if "final_obs" not in infos:
             continue
-        ended = (terminated | truncated).nonzero().squeeze(1)
-        counted = ended[left[ended] > 0]
+        ended = (outcome.terminated | truncated).nonzero().squeeze(1)
+        counts = torch.from_numpy(left > 0).to(ended.device)
+        counted = ended[counts[ended]]
         if len(counted):
             final, info = infos["final_obs"][counted], infos["final_info"]
             rows = counted.tolist()
             last = torch.zeros(len(rows), device=tokens.device)
-            cut = (truncated & ~terminated)[counted]
+            cut = (truncated & ~outcome.terminated)[counted]
             if bootstrap is not None and bool(cut.any()):
                 last = torch.where(cut, bootstrap(final, (final >= 0).sum(1)), 0.0)
             talks = info.get("dialogue", [None] * env.num_envs)
             terms = {k: v[counted].float() for k, v in info["reward_terms"].items() if not k.startswith("_")}
+            waited = (clock - began - busy)[rows].tolist()
             part = Trajectories(
                 tokens=final,
-                completion_mask=chosen[counted],
-                logprobs=logprobs[counted],
-                values=values[counted],
+                completion_mask=player.chosen[counted],
+                logprobs=player.logprobs[counted],
+                values=player.values[counted],
                 rewards=rewards[counted],
                 bootstrap=last,
                 groups=counted,
@@ -125,14 +133,21 @@ def _play(
                 finish_reasons=[info["finish_reason"][row] for row in rows],
                 reward_terms=terms,
                 dialogues=[talks[row] for row in rows],
+                waited=waited,
             )
             finished.append((counted, part))
-            left[counted] -= 1
-            active = int((left > 0).sum())
-        for buffer in (logprobs, values, rewards, chosen):
-            buffer[ended] = 0
-        for row in ended.tolist():
-            prompts[row] = env.examples[row].prompt
+            left[rows] -= 1
+            last_of_row |= {row: (waited, i, clock) for i, row in enumerate(rows)}
+        rewards[ended] = 0
+        player.clear(ended)
+        every = ended.tolist()
+        began[every], busy[every] = clock, 0
+        examples = env.examples
+        for row in every:
+            prompts[row] = examples[row].prompt
+    player.finish()
+    for waited, i, since in last_of_row.values():
+        waited[i] += clock - since
     # By row, and in a row by time: the order does not depend on which episode was short.
     rows_of = torch.cat([rows for rows, _ in finished])
     return join([part for _, part in finished]).take(rows_of.argsort(stable=True))

@@ -32,6 +32,7 @@ class Trajectories:
     stops: Sequence[bool] = ()  # whether the agent ended its last turn itself; in a dialogue no finish reason says so
     reward_terms: dict[str, Tensor] = field(default_factory=dict)  # by name: (N,) sums over the episode
     dialogues: Sequence[list[dict[str, Any]] | None] = ()  # as `info["dialogue"]` has them; None where nobody answers
+    waited: Sequence[int] = ()  # token-steps for which a row stood still in an episode, or after it for other rows
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -78,6 +79,12 @@ class Trajectories:
     def completion_lengths(self) -> Tensor:
         """(N,) int64: tokens that the agent chose."""
         return self.completion_mask.sum(1)
+
+    @property
+    def idle_share(self) -> float:
+        """The share of the rollout's token-steps in which a row that has episodes here was given no token for them."""
+        waited = sum(self.waited)
+        return waited / (waited + int(self.completion_mask.sum()))
 
     @property
     def episode_returns(self) -> Tensor:

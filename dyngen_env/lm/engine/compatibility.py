@@ -96,7 +96,7 @@ def max_tokens(config: PreTrainedConfig) -> int:
 def _try(model: PreTrainedModel) -> Compatibility:
     tokens = _tokens(model)  # (2, T), both rows whole
     own = _own_logits(model, tokens)  # (2, T, V)
-    if not _agree(own[0, :SHARED], own[1, :SHARED]):
+    if not agree(own[0, :SHARED], own[1, :SHARED]):
         raise _refusal(model, "it is not causal: the logits after a token change with the tokens that follow it")
     _check_padded_rows(model, tokens, own)
     window, cached_up_to = _window(model, tokens, own)
@@ -131,9 +131,9 @@ def _check_padded_rows(model: PreTrainedModel, tokens: torch.Tensor, own: torch.
         ours = lm_head(model, whole_rows(model, padded))
     except Exception as error:
         raise _refusal(model, f"it gives no hidden states that its head could take ({_first_line(error)})") from error
-    if not _agree(ours[0], own[0]):
+    if not agree(ours[0], own[0]):
         raise _refusal(model, "its logits are not its output embeddings times its last hidden states")
-    if not _agree(ours[1, :kept], own[1, :kept]):
+    if not agree(ours[1, :kept], own[1, :kept]):
         raise _refusal(model, "the logits of a row change with the padding after it")
 
 
@@ -164,7 +164,7 @@ def _cached_up_to(
 ) -> int:
     """`at_most` (None: any length) if rows that grow beside a cache get the model's own logits, else 0."""
     try:
-        cached = all(_agree(ours, own[rows, ends], cached=True) for ours, rows, ends in _grow(model, tokens, window))
+        cached = all(agree(ours, own[rows, ends], cached=True) for ours, rows, ends in _grow(model, tokens, window))
         reason = "beside a cache its logits are not its own"
     except Exception as error:
         cached, reason = False, _first_line(error)
@@ -195,7 +195,7 @@ def _grow(
         held = ends
 
 
-def _agree(ours: torch.Tensor, own: torch.Tensor, cached: bool = False) -> bool:
+def agree(ours: torch.Tensor, own: torch.Tensor, cached: bool = False) -> bool:
     """Whether logits differ by rounding only, as a share of the largest one.
 
     Beside a cache matrix products have other shapes and round otherwise: by 0.06 in SmolLM2 in bfloat16, and a GPU may

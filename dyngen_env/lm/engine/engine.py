@@ -41,7 +41,8 @@ class Engine:
         self._stale = True
         self._version = -1
         self._tokens = self._lengths = self._positions = torch.empty(0, dtype=torch.int64)  # what the slots hold
-        self._hidden = torch.empty(0)  # (B, D), what the last call returned
+        self._hidden = torch.empty(0)  # (B, D), what the last call returned,
+        self._hidden_at = self._lengths  # (B,) and after how many tokens; -1: none
         self.tokens_run = 0  # tokens sent through the model since construction, padding included
         reference = weakref.ref(self)  # the model may outlive its engines
 
@@ -52,6 +53,10 @@ class Engine:
 
         handle = model.base_model.register_forward_pre_hook(forget)
         weakref.finalize(self, handle.remove)
+
+    def caches(self, width: int) -> bool:
+        """Whether rows of up to `width` tokens are run beside a cache."""
+        return width <= min(self._compatibility.cached_up_to, self._compatibility.max_tokens)
 
     def invalidate(self) -> None:
         """Forget everything: the next call runs whole rows. Call it after changing weights behind torch's back."""
@@ -71,18 +76,47 @@ class Engine:
     def next_hidden(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Last-layer hidden states (B, D) at each row's last token (arguments as `next_logits`)."""
         self._prepare(tokens)
-        position = self._positions[: tokens.shape[1]]
-        known = (tokens == self._tokens) & (position < torch.minimum(self._lengths, lengths).unsqueeze(1))
-        known = known.long().cumprod(1).sum(1)  # (B,) leading tokens that the slots hold
-        changed = (known < lengths) | (lengths != self._lengths)
+        known = self._known(tokens, lengths)
+        changed = (known < lengths) | (lengths != self._hidden_at)
         if isinstance(self._forward, UncachedForward):
             known = torch.zeros_like(known)
         new = lengths - torch.minimum(known, lengths - 1)  # at least the last token runs, for its hidden state
         self._tokens.copy_(tokens)
-        self._lengths = lengths.clone()
+        self._lengths = self._hidden_at = lengths.clone()
         self._hidden = self._next(tokens, lengths, new, changed)
         self._version = self._weights_version()  # PEFT's adapters of experts bump versions in a forward
         return self._hidden
+
+    @torch.no_grad()
+    def fill(self, tokens: torch.Tensor, lengths: torch.Tensor) -> CachedForward | None:
+        """Run what the slots lack of each row before its last token, which is for the caller to run (`OneToken`).
+
+        Whoever goes on by the forward that this returns says by `filled` what the slots hold then. None: this model
+        cannot be run beside a cache, or not with rows of this width.
+        """
+        self._prepare(tokens)
+        if isinstance(self._forward, UncachedForward):
+            return None
+        missing = lengths - 1 - self._known(tokens, lengths - 1)
+        rows = (missing > 0).nonzero().squeeze(1)
+        if len(rows):
+            every_row = len(rows) == len(tokens)
+            self._run(tokens, lengths - 1, None if every_row else rows, int(missing.max()))
+        self.filled(tokens, lengths)
+        self._version = self._weights_version()
+        return self._forward
+
+    def filled(self, tokens: torch.Tensor, lengths: torch.Tensor) -> None:
+        """Take down that the slots hold all tokens of each row (B, L) but the last of its `lengths` (B,)."""
+        self._tokens.copy_(tokens)
+        self._lengths = lengths - 1
+        self._hidden_at = torch.full_like(lengths, -1)
+
+    def _known(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(B,) how many of the first `lengths` (B,) tokens of each row the slots hold."""
+        position = self._positions[: tokens.shape[1]]
+        known = (tokens == self._tokens) & (position < torch.minimum(self._lengths, lengths).unsqueeze(1))
+        return known.long().cumprod(1).sum(1)
 
     def _next(
         self, tokens: torch.Tensor, lengths: torch.Tensor, new: torch.Tensor, changed: torch.Tensor
@@ -114,7 +148,7 @@ class Engine:
         if self._forward is not None and not self._stale:
             self._forward.fork(rows)
             self._tokens, self._lengths = self._tokens[rows], self._lengths[rows]
-            self._hidden = self._hidden[rows]
+            self._hidden, self._hidden_at = self._hidden[rows], self._hidden_at[rows]
 
     def _prepare(self, tokens: torch.Tensor) -> None:
         """Make slots for `tokens` (B, L), empty if the old ones cannot serve."""
@@ -126,6 +160,7 @@ class Engine:
                 self._forward = self._new_forward(rows, width)
             self._tokens = torch.full_like(tokens, -1)
             self._lengths = tokens.new_zeros(rows)
+            self._hidden_at = torch.full_like(self._lengths, -1)
             self._positions = torch.arange(width, device=tokens.device)
             self._version, self._stale = version, False
 

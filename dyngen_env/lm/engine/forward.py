@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -42,28 +44,50 @@ class CachedForward:
         # The latter before transformers 5.24.
         self._cache_name = "cache" if "cache" in parameters else "past_key_values"
 
-    def run(self, tokens: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor | None, width: int) -> torch.Tensor:
+    @property
+    def attends_to_all(self) -> bool:
+        """Whether every layer attends to all tokens before the new one, by a mask that is True there."""
+        return self._masks.boolean_and_full
+
+    def run(
+        self,
+        tokens: torch.Tensor,
+        lengths: torch.Tensor,
+        rows: torch.Tensor | None,
+        width: int,
+        end: int | None = None,
+        mask: torch.Tensor | None = None,
+        compiled: bool = False,
+    ) -> torch.Tensor:
         """Hidden states (R, D) at the last tokens of `rows` (R,) (None: all), after running their last `width` tokens.
 
         Rows shorter than `width` repeat position 0, which writes there what stands there.
 
         Args:
             tokens: (B, L) int64 of all rows. lengths: (B,) int64, at least 1.
+            end: how many cached positions are attended to; None: as many as the longest row has tokens, for which its
+                length is read on the host.
+            mask: 4-D, for attention that takes another one than `AttentionMasks` makes.
+            compiled: whether inductor's version of the model runs; there must have been a run without.
         """
         if rows is not None:
             tokens, lengths = tokens[rows], lengths[rows]
         column = torch.arange(1 - width, 1, device=tokens.device)
         positions = (lengths.unsqueeze(1) - 1 + column).clamp(min=0)  # (R, W)
-        end = int(lengths.max())
+        end = int(lengths.max()) if end is None else end
         self.slots.aim(rows, positions, end)
-        output = self.model.base_model(
+        output = (self._compiled if compiled else self.model.base_model)(
             input_ids=tokens.gather(1, positions),
             position_ids=positions,
-            attention_mask=self._masks(positions, self._positions[:end]),
+            attention_mask=self._masks(positions, self._positions[:end]) if mask is None else mask,
             use_cache=True,
             **{self._cache_name: self.slots},
         )
         return output.last_hidden_state[:, -1]
+
+    @cached_property
+    def _compiled(self) -> Callable[..., Any]:
+        return torch.compile(self.model.base_model.forward, dynamic=False)
 
     def fork(self, rows: torch.Tensor) -> None:
         """Slot i becomes a copy of what slot rows[i] holds (rows (B',) int64)."""

@@ -37,6 +37,11 @@ class AttentionMasks:
             raise ValueError(f'attention {kernel!r} takes no mask: load it with attn_implementation="sdpa" or "eager"')
         self._additive = model.dtype if kernel == "eager" else None  # eager attention adds its mask to the scores
 
+    @property
+    def boolean_and_full(self) -> bool:
+        """Whether there is one mask for all layers, True at every token before the new one."""
+        return self._kinds == ["full_attention"] and self._additive is None
+
     def __call__(self, positions: torch.Tensor, cached: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         """(R, 1, W, end) for tokens at positions (R, W) and cached positions (end,); by kind if there are two."""
         full = (cached <= positions.unsqueeze(2)).unsqueeze(1)

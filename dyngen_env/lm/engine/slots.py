@@ -25,6 +25,12 @@ class SlotCache(Cache):
         self.write_rows = (torch.arange(self.num_slots, device=positions.device) if rows is None else rows)[:, None]
         self.positions, self.end = positions, end
 
+    def addresses(self) -> tuple[int, ...]:
+        """Where keys and values lie; empty before the first forward."""
+        layers = [layer for layer in self.layers if isinstance(layer, SlotLayer)]
+        parts = [part for layer in layers for part in (layer.keys, layer.values)]
+        return tuple(part.data_ptr() for part in parts if part is not None)
+
     def fork(self, rows: torch.Tensor) -> None:
         """Slot i becomes a copy of what slot rows[i] holds; the number of slots becomes len(rows)."""
         self.num_slots = len(rows)

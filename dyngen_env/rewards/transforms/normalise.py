@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dyngen_env.rewards.base import Reward
 from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.types import Transition
 
@@ -64,6 +65,13 @@ class Normalised(Wrapped):
             raise ValueError(f"normalised with mean={mean!r}, std={std!r}: expected both, std above 0, or neither")
         self.fixed = None if mean is None or std is None else (mean, std)
         self.seen = Moments()
+        self._take(self.inner)
+
+    fixed: tuple[float, float] | None = None
+
+    def _take(self, inner: Reward) -> None:
+        super()._take(inner)
+        self.every_step = inner.every_step or self.fixed is None
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         paid = self.inner(transition).double()

@@ -33,6 +33,7 @@ class Wrapped(Reward):
 
     def _take(self, inner: Reward) -> None:
         self.inner, self.per_token = inner, inner.per_token
+        self.every_step = inner.every_step
         self.name = self.label.format(inner.name)
 
 

@@ -1,0 +1,160 @@
+"""The newest token of every row through the model, without a number from the host: what a CUDA graph can hold.
+
+Rows attend to a fixed number of cached positions, so that the shapes are the same at each step. Query heads that share
+a key head are taken for query positions of that head: no key is repeated. On a GPU with Triton a kernel reads of each
+row only what it holds; elsewhere a mask hides the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from dyngen_env.lm.engine.compatibility import agree
+from dyngen_env.lm.engine.forward import CachedForward
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAME = "dyngen_one_token"  # our attention among those of transformers
+SHORTEST = 32  # positions that rows attend to, at least: graphs are captured for powers of two of them
+KERNEL, GROUPED, MODEL = "a Triton kernel", "grouped queries", "the model's own attention"
+
+_attend: Callable[..., torch.Tensor] | None = None  # `attention_kernel.attend`, where there is Triton
+
+log = logging.getLogger(__name__)
+
+
+class OneToken:
+    """Hidden states (B, D) at the last tokens of rows, whose other tokens the slots of a `CachedForward` hold.
+
+    At first it compares its attention with the model's own, and keeps to the latter where they differ.
+
+    Args:
+        forward: of B slots of L tokens.
+        tokens: (B, L) int64. lengths: (B,) int64, at least 1.
+        compile: let inductor fuse what lies between matrix products and attention, which takes a minute at first. If
+            that fails, one warning says so.
+
+    Attributes:
+        attention: KERNEL, GROUPED or MODEL.
+        compiled: whether the forward is compiled.
+    """
+
+    def __init__(self, forward: CachedForward, tokens: torch.Tensor, lengths: torch.Tensor, compile: bool = False):
+        self._forward, self._width = forward, tokens.shape[1]
+        self.compiled = False
+        self.attention = self._fastest(tokens, lengths)
+        if compile:
+            reason = self._difference(tokens, lengths, self.attention, compiled=True)
+            self.compiled = reason is None
+            if reason is not None:
+                log.warning("%s is not compiled (%s)", type(forward.model).__name__, reason)
+
+    def __call__(self, tokens: torch.Tensor, lengths: torch.Tensor, end: int) -> torch.Tensor:
+        """Run the last tokens; nothing is read on the host. No row is longer than `end`, a value of `self.end`."""
+        return self._run(self.attention, tokens, lengths, end, self.compiled)
+
+    def end(self, longest: int) -> int:
+        """How many cached positions to attend to if the longest row has so many tokens."""
+        if self.attention == KERNEL:
+            return self._width
+        return min(self._width, max(SHORTEST, 1 << (longest - 1).bit_length()))
+
+    def _run(
+        self, attention: str, tokens: torch.Tensor, lengths: torch.Tensor, end: int, compiled: bool = False
+    ) -> torch.Tensor:
+        # The kernel is told the lengths where others are told a mask: transformers hands 4-D masks on as they are.
+        mask = lengths.to(torch.int32).view(-1, 1, 1, 1) if attention == KERNEL else None
+        with nullcontext() if attention == MODEL else _our_attention(self._forward.model):
+            return self._forward.run(tokens, lengths, None, 1, end, mask, compiled)
+
+    def _fastest(self, tokens: torch.Tensor, lengths: torch.Tensor) -> str:
+        """The fastest attention that gives what the model's own does."""
+        candidates = []
+        if self._forward.model.config._attn_implementation == "sdpa":
+            _register()
+            if tokens.device.type == "cuda" and self._forward.attends_to_all and _attend is not None:
+                candidates.append(KERNEL)
+            candidates.append(GROUPED)
+        for attention in candidates:
+            reason = self._difference(tokens, lengths, attention)
+            if reason is None:
+                return attention
+            log.warning("attention by %s does not suit %s (%s)", attention, type(self._forward.model).__name__, reason)
+        return MODEL
+
+    def _difference(
+        self, tokens: torch.Tensor, lengths: torch.Tensor, attention: str, compiled: bool = False
+    ) -> str | None:
+        """How hidden states differ from those by the model's own attention, or what error there is; None: nothing."""
+        theirs = self._run(MODEL, tokens, lengths, self._width)
+        try:
+            ours = self._run(attention, tokens, lengths, self.end(1) if compiled else self._width, compiled)
+        except Exception as error:  # what a kernel, a compiler or an architecture's layers do not take
+            log.debug("attention by %s, compiled: %s", attention, compiled, exc_info=True)
+            return f"{type(error).__name__}: {error}"
+        if agree(ours, theirs, cached=True):
+            return None
+        return f"hidden states differ by {float((ours.float() - theirs.float()).abs().max()):.3g}"
+
+
+def one_token_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention as transformers asks for it, of one query position a row.
+
+    Args:
+        query: (B, H, 1, D). key, value: (B, G, E, D), the key head g being shared by the query heads g H/G + i.
+        attention_mask: (B, 1, 1, E) bool; or (B, 1, 1, 1) int32, how many of the E positions each row attends to.
+
+    Returns:
+        (B, 1, H, D), and no weights.
+    """
+    rows, heads, _, dim = query.shape
+    shared = key.shape[1]
+    if attention_mask is not None and attention_mask.dtype == torch.int32:
+        assert _attend is not None
+        out = _attend(query.reshape(rows, heads, dim), key, value, attention_mask.view(rows), scaling or dim**-0.5)
+        return out.view(rows, 1, heads, dim), None
+    grouped = query.reshape(rows, shared, heads // shared, dim)
+    out = scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
+    return out.reshape(rows, 1, heads, value.shape[-1]), None
+
+
+def _register() -> None:
+    """Tell transformers of our attention, and load the kernel where that is possible."""
+    global _attend
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(NAME, one_token_attention)
+    try:
+        from dyngen_env.lm.engine.attention_kernel import attend
+    except ImportError:  # there is no Triton
+        return
+    _attend = attend
+
+
+@contextmanager
+def _our_attention(model: PreTrainedModel) -> Iterator[None]:
+    """The model's layers use our attention meanwhile."""
+    configs = {id(config): config for module in model.modules() if (config := getattr(module, "config", None))}
+    before = [(config, config._attn_implementation) for config in configs.values()]
+    try:
+        for config, _ in before:
+            config._attn_implementation = NAME
+        yield
+    finally:
+        for config, implementation in before:
+            config._attn_implementation = implementation
