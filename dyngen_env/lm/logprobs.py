@@ -1,9 +1,10 @@
-"""Log-probs of given tokens and the entropies of their distributions, without ever holding all logits at once."""
+"""Log-probs of given tokens, entropies and divergences of distributions, without ever holding all logits at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -16,16 +17,34 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def logprobs_and_entropy(
+LogitsOf = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+class TokenScores(NamedTuple):
+    """What a distribution says of M tokens, and how far it is from another one there; float32, nats."""
+
+    logprobs: torch.Tensor  # (M,)
+    entropies: torch.Tensor  # (M,)
+    kls: torch.Tensor  # (M,), zero where there is no other distribution
+
+
+def token_scores(
     hidden: torch.Tensor,
     targets: torch.Tensor,
     states: torch.Tensor | None,
-    logits_of: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
+    logits_of: LogitsOf,
     entropy_gradient: bool = False,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probs of M tokens and the entropies of their distributions, a chunk of the (M, V) logits at a time.
+    ref_hidden: torch.Tensor | None = None,
+    ref_logits_of: LogitsOf | None = None,
+) -> TokenScores:
+    """Log-probs of M tokens, entropies of their distributions, and the exact KL divergence from a reference's there:
 
-    How large a chunk is depends on the device (`lm.logit_chunks`).
+        KL(π(·|s)‖π_ref(·|s)) = Σ_a π(a|s) (log π(a|s) − log π_ref(a|s))
+
+    A chunk of the (M, V) logits is held at a time; how large it is depends on the device (`lm.logit_chunks`). Against
+    log π − log π_ref at the one sampled token, the sum over the vocabulary has no sampling noise and a gradient of its
+    own. Amini, Vieira & Cotterell 2025 ("Better Estimation of the KL Divergence Between Language Models") call its sum
+    over the prefixes of a sampled text the Rao-Blackwellised estimate of the divergence between texts.
 
     Args:
         hidden: (M, D) hidden states, each the one before its token.
@@ -33,12 +52,11 @@ def logprobs_and_entropy(
         states: (M,) what the distribution must know at each token (`TokenDistribution.states`); None: nothing.
         logits_of: (m, D) and (m,) of these -> (m, V), warped; if there are many, the backward pass computes them again.
         entropy_gradient: whether the entropies carry gradients; they cost three more passes over (M, V).
-
-    Returns:
-        logprobs (M,) and entropies (M,) in nats, float32.
+        ref_hidden, ref_logits_of: (M, D') hidden states of the reference, and what makes its logits of them, -inf at
+            the same tokens. They get no gradient. None: no divergence is computed.
     """
     if not len(targets):
-        return hidden.new_zeros(0), hidden.new_zeros(0)
+        return TokenScores(*(hidden.new_zeros(0, dtype=torch.float32) for _ in range(3)))
     with torch.no_grad():
         width = logits_of(hidden[:1], None if states is None else states[:1]).shape[-1]
     chunks = logit_chunks(hidden.device)
@@ -47,30 +65,51 @@ def logprobs_and_entropy(
     for start in range(0, len(targets), step):
         part = slice(start, start + step)
         here = None if states is None else states[part]
+        ref_logits = None
+        if ref_hidden is not None and ref_logits_of is not None:
+            ref_logits = partial(ref_logits_of, ref_hidden[part], here)
         arguments = (hidden[part], targets[part], here, logits_of, entropy_gradient, max(1, chunks.entropy // width))
         if torch.is_grad_enabled() and len(targets) * width > chunks.kept:
-            parts.append(checkpoint(_chunk, *arguments, use_reentrant=False))
+            parts.append(checkpoint(_chunk, *arguments, ref_logits, use_reentrant=False))
         else:
-            parts.append(_chunk(*arguments))
-    logprobs, entropies = zip(*parts, strict=True)
-    return torch.cat(logprobs), torch.cat(entropies)
+            parts.append(_chunk(*arguments, ref_logits))
+    return TokenScores(*(torch.cat(x) for x in zip(*parts, strict=True)))
+
+
+def logprobs_and_entropy(
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    states: torch.Tensor | None,
+    logits_of: LogitsOf,
+    entropy_gradient: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probs (M,) and entropies (M,) as `token_scores`, without a reference."""
+    scores = token_scores(hidden, targets, states, logits_of, entropy_gradient)
+    return scores.logprobs, scores.entropies
 
 
 def _chunk(
     hidden: torch.Tensor,
     targets: torch.Tensor,
     states: torch.Tensor | None,
-    logits_of: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
+    logits_of: LogitsOf,
     entropy_gradient: bool,
     entropy_rows: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    ref_logits: Callable[[], torch.Tensor] | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     logp = logits_of(hidden, states).log_softmax(-1)  # (m, V)
     if entropy_gradient:
         # 0 log 0 = 0: tokens that cannot be drawn add nothing to the entropy, and no NaN to its gradient.
         entropy = -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
     else:
         entropy = _entropy(logp.detach(), entropy_rows)
-    return logp.gather(1, targets.unsqueeze(1)).squeeze(1), entropy
+    if ref_logits is None:
+        kl = torch.zeros_like(entropy)
+    else:
+        with torch.no_grad():
+            ref_logp = ref_logits().log_softmax(-1)
+        kl = (logp.exp() * (logp - ref_logp).masked_fill(logp == -torch.inf, 0.0)).sum(-1)
+    return logp.gather(1, targets.unsqueeze(1)).squeeze(1), entropy, kl
 
 
 def _entropy(logp: torch.Tensor, rows: int) -> torch.Tensor:

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from dyngen_agents.policy.reference import Reference
 from dyngen_env.lm.distribution import TokenDistribution
-from dyngen_env.lm.divergence import next_token_kl
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import head_shape, hidden_states, lm_head
-from dyngen_env.lm.logprobs import logprobs_and_entropy
+from dyngen_env.lm.logprobs import token_scores
 from dyngen_env.lm.sampling import greedy, sample
 
 if TYPE_CHECKING:
@@ -136,11 +135,16 @@ class CausalLMPolicy(nn.Module):
         hidden = hidden_states(self.lm, tokens[:, :-1])[rows, columns - 1]  # (M, D), before each choice
         all_states = self.distribution.states(tokens)
         states = None if all_states is None else all_states[rows, columns - 1]
-        logprobs, entropies = logprobs_and_entropy(hidden, tokens[rows, columns], states, self.logits, entropy_gradient)
+        ref_hidden = None if reference is None else reference.hidden(tokens)[rows, columns - 1]
+        logprobs, entropies, kls = token_scores(
+            hidden,
+            tokens[rows, columns],
+            states,
+            self.logits,
+            entropy_gradient,
+            ref_hidden,
+            None if reference is None else reference.logits,
+        )
         values = self.value(hidden if value_gradient else hidden.detach())
-        kls = torch.zeros_like(values)
-        if reference is not None:
-            ref_hidden = reference.hidden(tokens)[rows, columns - 1]
-            kls = next_token_kl(hidden, ref_hidden, states, self.logits, reference.logits)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         return Evaluation(*(zeros.index_put((rows, columns), x) for x in (logprobs, values, entropies, kls)))

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from dyngen_env.lm import logprobs as module
 from dyngen_env.lm.distribution import PLAIN, TokenDistribution
 from dyngen_env.lm.logit_chunks import LogitChunks
-from dyngen_env.lm.logprobs import completion_logprobs, logprobs_and_entropy
+from dyngen_env.lm.logprobs import completion_logprobs, logprobs_and_entropy, token_scores
 from tests.support.tiny_models import VOCABULARY, tiny_model
 
 
@@ -76,3 +77,38 @@ def test_completions_are_scored_as_row_by_row_and_padding_changes_nothing(archit
         expected = logp[torch.arange(2, n - 1), tokens[row, 3:n]]
         torch.testing.assert_close(got[row, 3:n], expected, atol=1e-5, rtol=1e-4)
     assert (got[~chosen] == 0).all()
+
+
+def kls_of(hidden, ref_hidden, logits_of, ref_logits_of):
+    targets = torch.zeros(len(hidden), dtype=torch.long)
+    return token_scores(hidden, targets, None, logits_of, ref_hidden=ref_hidden, ref_logits_of=ref_logits_of).kls
+
+
+def test_the_divergence_equals_kl_div_and_so_does_its_gradient(chunked):
+    generator = torch.Generator().manual_seed(0)
+    hidden, ref_hidden = torch.randn(2, 10, 8, generator=generator)
+    head, ref_head = torch.randn(2, 8, VOCABULARY, generator=generator)
+    hidden.requires_grad_(), head.requires_grad_(), ref_head.requires_grad_()
+    kl = kls_of(hidden, ref_hidden, lambda h, _: h @ head, lambda h, _: h @ ref_head)
+    logp, ref_logp = (hidden @ head).log_softmax(-1), (ref_hidden @ ref_head).log_softmax(-1).detach()
+    expected = functional.kl_div(ref_logp, logp, log_target=True, reduction="none").sum(-1)
+    torch.testing.assert_close(kl, expected)
+    weights = torch.rand(10, generator=generator)
+    ours = torch.autograd.grad((weights * kl).sum(), (hidden, head))
+    theirs = torch.autograd.grad((weights * expected).sum(), (hidden, head))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    with pytest.raises(RuntimeError):  # the reference stays what it is
+        torch.autograd.grad(
+            kls_of(hidden, ref_hidden, lambda h, _: h @ head, lambda h, _: h @ ref_head).sum(), ref_head
+        )
+
+
+def test_tokens_that_cannot_be_drawn_add_nothing_to_the_divergence():
+    logits = torch.tensor([[0.3, -1.0, 7.0, 0.0]], requires_grad=True)
+    ref_logits = torch.tensor([[0.0, 0.0, -3.0, 0.0]])
+    warp = TokenDistribution(torch.tensor([True, True, False, True])).warp
+    kl = kls_of(logits, ref_logits, warp, warp)
+    p = torch.tensor([0.3, -1.0, 0.0]).softmax(0)
+    torch.testing.assert_close(kl, (p * (p * 3).log()).sum().unsqueeze(0))  # the reference is uniform over three
+    kl.sum().backward()
+    assert logits.grad is not None and logits.grad.isfinite().all() and logits.grad[0, 2] == 0
