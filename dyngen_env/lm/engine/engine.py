@@ -14,7 +14,7 @@ import torch
 
 from dyngen_env.lm.engine.compatibility import compatibility
 from dyngen_env.lm.engine.forward import CachedForward, UncachedForward
-from dyngen_env.lm.engine.fuse import fuse_activations
+from dyngen_env.lm.engine.fuse import fuse_elementwise
 from dyngen_env.lm.engine.logits import lm_head
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Engine:
     """
 
     def __init__(self, model: PreTrainedModel):
-        fuse_activations(model)
+        fuse_elementwise(model)
         self.model, self._compatibility = model, compatibility(model)
         self._forward: CachedForward | UncachedForward | None = None
         self._stale = True

@@ -22,7 +22,7 @@ from torch import nn
 
 from dyngen_env.arguments import named_device, usable_device
 from dyngen_env.lm.engine.compatibility import compatibility, max_tokens
-from dyngen_env.lm.engine.fuse import fuse_activations
+from dyngen_env.lm.engine.fuse import fuse_elementwise
 from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.gguf_cache import converted_folder, read_gguf
 from dyngen_env.lm.loading.quiet import quiet
@@ -114,7 +114,7 @@ def _read_model(source: Source, name: str, dtype: torch.dtype) -> PreTrainedMode
         if unkept:
             _drop_dropout(unkept[0].config)
             model = nn.Module.to(unkept[0], dtype)
-            fuse_activations(model)
+            fuse_elementwise(model)
             return model.eval()
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.path, config=_read_config(source), dtype=dtype, output_loading_info=True, **_where_to_look(source)
@@ -122,7 +122,7 @@ def _read_model(source: Source, name: str, dtype: torch.dtype) -> PreTrainedMode
         model, report = loaded
         if report["missing_keys"]:  # transformers only warns, and makes up random weights
             raise ValueError(f"there are no weights for {', '.join(sorted(report['missing_keys'])[:3])}")
-        fuse_activations(model)
+        fuse_elementwise(model)
         return model.eval()
 
 

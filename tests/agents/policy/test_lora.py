@@ -24,7 +24,7 @@ from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.learner import Learner
 from dyngen_agents.training.train import TrainConfig, train
 from dyngen_env.lm.engine.engine import Engine
-from dyngen_env.lm.engine.fuse import fuse_activations
+from dyngen_env.lm.engine.fuse import fuse_elementwise
 from dyngen_env.lm.loading.models import load_model
 from tests.agents.training.test_train import numbers
 from tests.support.architectures import tiny
@@ -96,7 +96,7 @@ def test_the_reference_is_the_base():
     lm, _ = with_learned_adapters()
     policy = CausalLMPolicy(lm, env.token_distribution())
     plain = small_lm().eval()
-    fuse_activations(plain)  # as the policy's engine has done to its own, whose adapters that left alone
+    fuse_elementwise(plain)  # as the policy's engine has done to its own, whose adapters that left alone
     frozen = Reference(plain, policy.distribution)
     chosen = TOKENS >= 0
     chosen[:, 0] = False
