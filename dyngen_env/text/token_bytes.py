@@ -18,6 +18,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from dyngen_env.text.panics import panics_as_errors
+
 ANCHORS, SAMPLE = 8, 200  # ordinary tokens that are tried, and tokens by which each is judged
 CHECKED = 5_000  # tokens in the sequences that are decoded in the end; more where the vocabulary is larger
 PROBES = ("the film was good", "Ünïcode 漢字 \U0001f642, it's 5 o'clock.")
@@ -124,7 +126,7 @@ def _check(hf: Any, written: dict[int, bytes], anchor: int, before: str, after: 
 def _check_probes(hf: Any, written: dict[int, bytes], anchor: int, before: str, after: str) -> None:
     """The same for texts, which have characters that are made of several tokens."""
     for probe in PROBES:
-        ids = hf.encode(probe, add_special_tokens=False)
+        ids = _encoded(hf, probe)
         [text] = _decoded(hf, [[anchor, *ids, anchor]])
         ours = b"".join([written.get(i, b"") for i in ids]).decode("utf-8", "replace")
         if text != before + ours + after:
@@ -143,11 +145,20 @@ def _decoded(hf: Any, sequences: Sequence[list[int]]) -> list[str]:
     """What a tokenizer says of several sequences of ids, special tokens left out."""
     backend = getattr(hf, "backend_tokenizer", None)
     try:
-        if backend is None or hf.clean_up_tokenization_spaces or len(sequences) == 1:
-            return [hf.decode(ids, skip_special_tokens=True) for ids in sequences]
-        return backend.decode_batch(sequences, skip_special_tokens=True)  # the same, much faster
+        with panics_as_errors():
+            if backend is None or hf.clean_up_tokenization_spaces or len(sequences) == 1:
+                return [hf.decode(ids, skip_special_tokens=True) for ids in sequences]
+            return backend.decode_batch(sequences, skip_special_tokens=True)  # the same, much faster
     except Exception as error:  # a decoder may raise anything
         raise UnusableTokenizer(f"it cannot decode its own tokens ({type(error).__name__}: {error})") from error
+
+
+def _encoded(hf: Any, text: str) -> list[int]:
+    try:
+        with panics_as_errors():
+            return hf.encode(text, add_special_tokens=False)
+    except Exception as error:
+        raise UnusableTokenizer(f"it cannot encode {text!r} ({type(error).__name__}: {error})") from error
 
 
 def _byte_level_alphabet() -> dict[str, int]:

@@ -27,6 +27,7 @@ from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.gguf_cache import converted_folder, read_gguf
 from dyngen_env.lm.loading.quiet import quiet
 from dyngen_env.lm.loading.sources import Source, hub_is_reachable, known_names, resolve
+from dyngen_env.text.panics import panics_as_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -165,7 +166,8 @@ def _drop_dropout(config: PreTrainedConfig) -> None:
 def _explained(name: str, source: Source) -> Iterator[None]:
     """Turn whatever transformers raises into one sentence that says what was tried."""
     try:
-        yield
+        with panics_as_errors():
+            yield
     except Exception as error:  # a damaged file can raise anything
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         if source.kind == "hub":

@@ -125,6 +125,34 @@ def test_a_tokenizer_that_cannot_decode_is_refused():
         HFTokenizer(hf)
 
 
+def test_a_tokenizer_whose_decoder_panics_is_refused():
+    """A token of a single space is cut on both sides, by more than it has: Rust panics, which is no `Exception`."""
+    with pytest.raises(ValueError, match=r"cannot decode its own tokens \(RuntimeError: panic in Rust: slice index"):
+        HFTokenizer(kinds.unigram(decoder=decoders.Sequence([decoders.Replace("▁", " "), decoders.Strip(" ", 1, 1)])))
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, type("PanicException", (BaseException,), {})])
+def test_a_tokenizer_that_cannot_encode_is_refused(error):
+    hf = kinds.wordlevel()
+    hf._encode_plus = failing(error("sad"))
+    with pytest.raises(ValueError, match=r"cannot be used: it cannot encode 'the film was good' \(.*sad\)"):
+        HFTokenizer(hf)
+
+
+def test_an_interrupt_while_a_tokenizer_is_tried_is_one():
+    hf = kinds.wordlevel()
+    hf._decode = failing(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        HFTokenizer(hf)
+
+
+def failing(error: BaseException):
+    def call(*_, **__):
+        raise error
+
+    return call
+
+
 def test_an_environment_ends_pays_and_bans_by_the_words():
     """Stop strings, banned words, the reward and `text` see "was playing bad", not "wasplay##ingbad"."""
     hf = kinds.wordpiece()
