@@ -15,7 +15,7 @@ from tensordict.nn import TensorDictModule
 from torch import nn
 from torch.distributions import Categorical
 from torchrl.collectors import Collector
-from torchrl.envs import GymWrapper, RewardSum, TransformedEnv
+from torchrl.envs import Compose, GymWrapper, InitTracker, RewardSum, TransformedEnv
 from torchrl.envs.utils import check_env_specs
 from torchrl.modules import ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
@@ -31,7 +31,7 @@ torch.manual_seed(0)
 
 envs = gym.make_vec("dyngen/Sentiment-v0", num_envs=32, autoreset_mode="disabled")
 envs = LMFeatures(TopKActions(envs, "reviews-lm", k=8), "reviews-lm")
-env = TransformedEnv(GymWrapper(envs, categorical_action_encoding=True), RewardSum())
+env = TransformedEnv(GymWrapper(envs, categorical_action_encoding=True), Compose(InitTracker(), RewardSum()))
 check_env_specs(env)
 
 
