@@ -14,7 +14,7 @@ from gymnasium.vector import SyncVectorEnv
 from benchmarks import setting
 from benchmarks.harness import Row, compare, main, rate
 from benchmarks.minimal_env import MinimalTextEnv
-from dyngen_env import Transition
+from dyngen_env import Transition, mdp
 from dyngen_env.rewards import Reward
 
 
@@ -27,10 +27,26 @@ class Worth(Reward):
         self.table = torch.from_numpy(np.random.default_rng(1).random(vocabulary)).to(device)
 
     def __call__(self, transition: Transition) -> torch.Tensor:
-        spoken = transition.spoken
-        chosen = spoken.completion_mask
-        worth = self.table.index_select(0, spoken.tokens.clamp(min=0).flatten()).view_as(chosen)
-        return worth.masked_fill_(~chosen, 0.0).sum(1) / chosen.sum(1).clamp(min=1) * transition.turn_ended
+        paid = torch.zeros(len(transition.actions), dtype=self.table.dtype, device=self.table.device)
+        if not transition.rows:
+            return paid
+        rows = torch.as_tensor(transition.rows, device=paid.device)
+        ended = mdp.fork(transition.spoken, rows)  # only these: a look at every row costs more than the step
+        chosen = ended.completion_mask
+        worth = self.table.index_select(0, ended.tokens.clamp(min=0).flatten()).view_as(chosen)
+        return paid.index_copy(0, rows, worth.masked_fill_(~chosen, 0.0).sum(1) / chosen.sum(1).clamp(min=1))
+
+
+class WorthOfToken(Reward):
+    """The same lookup, paid as each token is written: what a GPU computes without the host."""
+
+    name, per_token, on_tokens = "worth", True, True
+
+    def __init__(self, vocabulary: int, device: str):
+        self.table = torch.from_numpy(np.random.default_rng(1).random(vocabulary)).to(device)
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        return self.table.take(transition.actions) * transition.live
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
@@ -38,9 +54,49 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     # glibc keeps blocks up to the size of the largest it has freed, and returns others to the kernel at once, so that
     # each step faults its pages in again. A process that has loaded a model has freed a large one; this one has not.
     torch.empty(31 * 2**20, dtype=torch.uint8)
+    if device.startswith("cuda"):
+        for rows in (256, 4096, 65536):
+            yield ends(rows, setting.NEW, None, repeats, device)
+            yield ends(rows, setting.NEW, 32, repeats, device)
+        return
     for rows in (64, 1024, 4096):
         yield against_sync(rows, 64, repeats, device)
+    yield ends(4096, 112, None, repeats, device)
+    yield ends(4096, 112, 400, repeats, device)
     yield single(repeats)
+
+
+def ends(rows: int, new: int, every: int | None, repeats: int, device: str) -> Row:
+    """The env against a bare copy of its tokens, which is what a step that hands out new observations costs at least.
+
+    Args:
+        new: tokens of an episode, at most.
+        every: a row in so many ends at each step; None: all end together, when their tokens are used up.
+    """
+    env = setting.env(rows, new=new, reward=WorthOfToken(setting.VOCABULARY, device), device=device)
+    steps = 4 * new
+    actions = np.random.default_rng(0).integers(0, setting.VOCABULARY - 2, (steps, rows))
+    if every:
+        actions[(np.arange(rows) + np.arange(steps)[:, None]) % every == 0] = setting.VOCABULARY - 1
+    chosen = torch.from_numpy(actions).to(device)
+    tokens, _ = env.reset(seed=0)
+
+    def ours() -> float:
+        for step in range(steps):
+            env.step(chosen[step])
+        return float(steps * rows)
+
+    def theirs() -> float:
+        for _ in range(steps):
+            tokens.clone()
+        return float(steps * rows)
+
+    when = f"a row in {every} ends at each step" if every else "all end together"
+    place = torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+    return compare(
+        f"env step, {rows} rows of {tokens.shape[1]}, {when}, {place}", "a copy of the tokens",
+        rate(ours, device), rate(theirs, device), "token-steps/s", repeats,
+    )  # fmt: skip
 
 
 def against_sync(rows: int, their_rows: int, repeats: int, device: str) -> Row:

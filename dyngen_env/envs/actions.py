@@ -10,10 +10,8 @@ import torch
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def read_actions(actions: Any, rows: int, vocabulary: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Actions as tokens (B,) int64 in [0, V), and (B,) bool, where they were out of that range and were made to fit.
-
-    Nothing is read on the host, so whoever uses the tokens must ask `refuse` before the step counts.
+def read_actions(actions: Any, rows: int, device: torch.device) -> torch.Tensor:
+    """Actions as tokens (B,) int64 on a device.
 
     Raises:
         ValueError: no integers, or not one for each row.
@@ -28,7 +26,14 @@ def read_actions(actions: Any, rows: int, vocabulary: int, device: torch.device)
     if tuple(actions.shape) != (rows,):
         raise ValueError(f"actions have shape {tuple(actions.shape)}: expected ({rows},), a token a row")
     tokens = torch.from_numpy(actions.astype(np.int64)) if isinstance(actions, np.ndarray) else actions
-    tokens = tokens.to(device, torch.int64)
+    return tokens.to(device, torch.int64)
+
+
+def fitted(tokens: torch.Tensor, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens (B,) made to fit into [0, V), and (B,) bool, where they were out of that range.
+
+    Nothing is read on the host, so whoever uses the tokens must ask `refuse` before the step counts.
+    """
     valid = tokens.clamp(0, vocabulary - 1)
     return valid, valid != tokens
 

@@ -66,6 +66,7 @@ class Conversation:
         """
         if not self.user.answers:
             return [None] * len(examples)
+        examples = list(examples)
         personas = self.user.begin(examples, [stream_generator(seed, "user", 0) for seed in seeds])
         return [Dialogue(e, p) for e, p in zip(examples, personas, strict=True)]
 

@@ -36,24 +36,24 @@ def endings(state: TokenState, turns: np.ndarray, late: np.ndarray, budget_cuts:
 
     Args:
         turns: (R,) rows whose turn ended in this step; elsewhere no end but that of `late` is possible.
-        late: (B,) bool, rows that have taken the last step that they may take. As under Gymnasium's `TimeLimit` they
-            are truncated, and terminated as well if their last turn ended in that step.
+        late: (R',) rows that have taken the last step that they may take. As under Gymnasium's `TimeLimit` they are
+            truncated, and terminated as well if their last turn ended in that step.
         budget_cuts: whether an episode that a used-up token budget has ended is truncated, too. One that a full context
             has ended always is.
     """
     device = state.finish.device
-    never = torch.zeros_like(state.finish, dtype=torch.bool)
+    never = torch.zeros(len(state.finish), dtype=torch.bool, device=device)
     terminated, truncated = never, never.clone()
-    if not len(turns) and not late.any():
-        return Endings(state, terminated, truncated, np.zeros_like(late))
+    if not len(turns) and not len(late):
+        return Endings(state, terminated, truncated, np.zeros(len(never), dtype=bool))
     if len(turns):
         where = torch.from_numpy(turns).to(device)
         finish = state.finish[where]
         cut = (finish == CONTEXT) | (finish == LENGTH) if budget_cuts else finish == CONTEXT
         over = finish != LIVE
         terminated, truncated = never.index_copy(0, where, over), never.index_copy(0, where, over & cut)
-    if late.any():
-        cut_off = torch.from_numpy(late).to(device)
+    if len(late):
+        cut_off = never.index_fill(0, torch.from_numpy(late).to(device), True)
         truncated = truncated | cut_off
         state = replace(state, finish=torch.where(cut_off & state.live, STEPS, state.finish))
     return Endings(state, terminated, truncated, (terminated | truncated).numpy(force=True))

@@ -58,7 +58,7 @@ def _encoded(encode: Callable[[str], list[int]], prompts: tuple[str, ...]) -> Se
 class Drawn:
     """What R rows are going to play."""
 
-    examples: list[Example]  # (R,)
+    examples: Any  # (R,) a sequence of Example, or an object array
     tokens: torch.Tensor  # (R, L) int64, the prompts, -1 where empty
     lengths: torch.Tensor  # (R,) int64, of the prompts in tokens
 
@@ -73,19 +73,23 @@ class ExampleSource:
         context: L, how wide rows of tokens are.
         device: where the tokens lie.
 
+    Attributes:
+        table: of a list of prompts, their tokens (E, L) and their lengths (E,).
+
     Raises:
         ValueError: prompts of a list are too long.
     """
 
     def __init__(self, task: Task, limit: PromptLimit, *, context: int, device: torch.device):
         self.task, self.limit, self.context, self.device = task, limit, context, device
-        self._table: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.table: tuple[torch.Tensor, torch.Tensor] | None = None
         if isinstance(task, Prompts):
-            self._table = self._pad(limit([e.prompt for e in task.examples]))
+            self.table = self._pad(limit([e.prompt for e in task.examples]))
+            self._examples = objects(task.examples)
 
     def draw(self, episode_seeds: np.ndarray) -> Drawn:
         """What episodes with these seeds (R,) uint64 play: equal seeds play equal examples."""
-        if self._table is not None:
+        if self.table is not None:
             return self.at(self.task.pick(stream_uniform(episode_seeds, "task")))  # type: ignore[attr-defined]
         return self.of([self.task.sample(stream_generator(seed, "task")) for seed in episode_seeds])
 
@@ -95,15 +99,15 @@ class ExampleSource:
         Raises:
             ValueError: an index out of range, or a task whose examples cannot be listed.
         """
-        if self._table is None or not isinstance(self.task, Prompts):
+        if self.table is None or not isinstance(self.task, Prompts):
             raise ValueError(f'{type(self.task).__name__} has no list of examples: use the option "prompt"')
         examples = self.task.examples
         out = indices[(indices < 0) | (indices >= len(examples))]
         if len(out):
             raise ValueError(f"example {out[0]} does not exist: expected 0 <= example < {len(examples)}")
         where = torch.from_numpy(indices).to(self.device)
-        tokens, lengths = (part.index_select(0, where) for part in self._table)
-        return Drawn([examples[i] for i in indices.tolist()], tokens, lengths)
+        tokens, lengths = (part.index_select(0, where) for part in self.table)
+        return Drawn(self._examples[indices], tokens, lengths)
 
     def of(self, examples: list[Example]) -> Drawn:
         """These examples (R,), wherever they come from. Raises ValueError if a prompt is too long."""
@@ -125,6 +129,13 @@ class ExampleSource:
 
     def _pad(self, ids: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         return pad_rows(ids, self.context).to(self.device), torch.tensor([len(i) for i in ids]).to(self.device)
+
+
+def objects(values: Sequence[Any]) -> np.ndarray:
+    """(R,) object array: many rows are read and written at once."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
 
 
 def _per_row(name: str, value: Any, rows: int, kind: Any) -> list[Any]:

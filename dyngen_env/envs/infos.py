@@ -109,23 +109,41 @@ def _put(terms: dict[str, np.ndarray], name: str, mask: np.ndarray, amount: np.n
 
 def tensor_infos(ends: Ends) -> dict[str, Any]:
     """Infos as tensors, and as sequences that are decoded when they are read. Every term is there, whoever ended."""
-    count = len(ends.ended)
     ended = torch.from_numpy(ends.ended.copy()).to(ends.paid.device)
     paid = torch.where(ended.unsqueeze(1), ends.paid, 0.0)
-    terms = {name: paid[:, k] for k, name in enumerate(ends.names)}
-    masks = {f"_{name}": ended & (ends.finish == ILLEGAL) if name == ends.implied else ended for name in ends.names}
-    infos = {
-        "finish_reason": LazySequence(count, ends.finish_reasons),
+    infos = lazy_infos(ended, paid, ended & (ends.finish == ILLEGAL), ends.names, ends.implied, lambda: ends)
+    if ends.talked().any():
+        talked = torch.from_numpy(ends.talked()).to(ended.device)
+        infos |= {"dialogue": LazySequence(len(ended), ends.transcripts), "_dialogue": talked}
+    return infos
+
+
+def lazy_infos(
+    ended: torch.Tensor,
+    paid: torch.Tensor,
+    illegal: torch.Tensor,
+    names: Sequence[str],
+    implied: str | None,
+    ends: Callable[[], Ends],
+) -> dict[str, Any]:
+    """Infos of which nothing is read on the host before somebody asks.
+
+    Args:
+        ended: (B,) bool, where an episode ended. paid: (B, K) float64, what its terms have paid, 0 elsewhere.
+        illegal: (B,) bool, where it ended by an illegal token.
+        names: (K,) of the terms. implied: as in `Ends`.
+        ends: tells the rest when it is called.
+    """
+    terms = {name: paid[:, k] for k, name in enumerate(names)}
+    masks = {f"_{name}": illegal if name == implied else ended for name in names}
+    return {
+        "finish_reason": LazySequence(len(ended), lambda: ends().finish_reasons()),
         "_finish_reason": ended,
-        "text": LazySequence(count, ends.last_texts),
+        "text": LazySequence(len(ended), lambda: ends().last_texts()),
         "_text": ended,
         "reward_terms": terms | masks,
         "_reward_terms": ended,
     }
-    if ends.talked().any():
-        talked = torch.from_numpy(ends.talked()).to(ended.device)
-        infos |= {"dialogue": LazySequence(count, ends.transcripts), "_dialogue": talked}
-    return infos
 
 
 def info_of_row(infos: dict[str, Any], row: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dyngen_env import mdp
-from dyngen_env.envs.episode_source import Drawn
+from dyngen_env.envs.episode_source import Drawn, objects
 from dyngen_env.envs.seeding import EpisodeSeeds
 from dyngen_env.mdp.state import TokenState
 from dyngen_env.types import Dialogue, Example
@@ -104,13 +104,6 @@ def rows_to_reset(options: Mapping[str, Any], rows: int) -> np.ndarray:
             f"{mask.shape} with {int(np.count_nonzero(mask))} set"
         )
     return np.flatnonzero(mask)
-
-
-def objects(values: Sequence[Any]) -> np.ndarray:
-    """(R,) object array: many rows are read and written at once."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
 
 
 def written(array: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ from gymnasium.utils.seeding import np_random
 
 BLOCK = 16
 UNKNOWN = -1  # Gymnasium's word for the seed of a generator that was not seeded by its env
-_MIX1, _MIX2, _GOLDEN = (
+MIX1, MIX2, GOLDEN = (
     np.uint64(0xBF58476D1CE4E5B9),
     np.uint64(0x94D049BB133111EB),
     np.uint64(0x9E3779B97F4A7C15),
@@ -32,9 +32,9 @@ def stream_uniform(episode_seeds: np.ndarray, stream: str) -> np.ndarray:
     2014, "Fast splittable pseudorandom number generators").
     """
     with np.errstate(over="ignore"):
-        z = episode_seeds.astype(np.uint64) + _GOLDEN * np.uint64(zlib.crc32(stream.encode()) + 1)
-        z = (z ^ (z >> np.uint64(30))) * _MIX1
-        z = (z ^ (z >> np.uint64(27))) * _MIX2
+        z = episode_seeds.astype(np.uint64) + GOLDEN * np.uint64(zlib.crc32(stream.encode()) + 1)
+        z = (z ^ (z >> np.uint64(30))) * MIX1
+        z = (z ^ (z >> np.uint64(27))) * MIX2
         z = z ^ (z >> np.uint64(31))
     return (z >> np.uint64(11)) * 2.0**-53
 
@@ -117,6 +117,20 @@ class EpisodeSeeds:
             block, used[spent] = block.copy(), 0
             block[spent] = [_block(self.generators[row]) for row in spent]
         return replace(self, block=block, used=used)
+
+    def skipped(self, counts: np.ndarray) -> tuple[EpisodeSeeds, np.ndarray]:
+        """Those that follow when each row has used `counts` (B,) of its seeds; and (B,) uint64, the last one used.
+
+        The last one means nothing where the count is 0.
+        """
+        block, used, last = self.block.copy(), self.used + counts, np.zeros(len(counts), dtype=np.uint64)
+        for row in np.flatnonzero(used >= BLOCK).tolist():
+            while used[row] >= BLOCK:
+                last[row], block[row] = block[row, -1], _block(self.generators[row])
+                used[row] -= BLOCK
+        within = np.flatnonzero(used > 0)
+        last[within] = block[within, used[within] - 1]
+        return replace(self, block=block, used=used), last
 
     def reseeded(self, seeds: Mapping[int, int]) -> EpisodeSeeds:
         """These, with new generators in some rows: their seeds by row."""

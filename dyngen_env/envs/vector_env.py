@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from dyngen_env import mdp
-from dyngen_env.envs.actions import read_actions, refuse
+from dyngen_env.envs.actions import fitted, read_actions, refuse
 from dyngen_env.envs.batch_view import BatchView
 from dyngen_env.envs.endings import ended_episodes, endings
 from dyngen_env.envs.episode_source import Drawn
@@ -26,12 +26,14 @@ from dyngen_env.envs.parts import build_parts
 from dyngen_env.envs.rendering import READING_FPS, RENDER_MODES, Renderer
 from dyngen_env.envs.row_state import Episodes, RowState, objects, rows_to_reset, written
 from dyngen_env.envs.seeding import UNKNOWN, EpisodeSeeds, seeds_of_rows
+from dyngen_env.envs.tensor_step import TensorStep
 from dyngen_env.envs.token_space import TokenSpace
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.state import TokenState
 from dyngen_env.types import Transition
 
-FOREVER = np.iinfo(np.int64).max
+NOBODY = np.zeros(0, dtype=np.int64)
+PATIENCE = 8  # steps of a fork before its step is made ready for a GPU: many forks are stepped a few times only
 
 
 @documented(VectorEnvOptions, first="num_envs")
@@ -71,12 +73,36 @@ class TextGenVectorEnv(BatchView):
         self._output = make_output(options.output, parts.observer)
         self._renderer = Renderer(self.tokenizer)
         self._begun = False  # whether there has been a reset
+        self._tensors: TensorStep | None = None  # the step on a GPU, once there has been one
+        self._suits, self._waits = TensorStep.suits(options, parts), 0
         empty = torch.full((num_envs, self.max_context_tokens), -1, device=self.device)
         self._rows = RowState.before_reset(EpisodeSeeds.fresh([None] * num_envs), empty, self._ledger.zeros(num_envs))
 
     def _batch_spaces(self) -> None:
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    @property
+    def _rows(self) -> RowState:  # type: ignore[override]
+        return self._tensors.rows() if self._on_tensors and self._tensors else self._kept
+
+    @_rows.setter
+    def _rows(self, rows: RowState) -> None:
+        self._kept, self._on_tensors = rows, False
+
+    @property
+    def state(self) -> TokenState:
+        """The batch's state. Frozen: do not write to its tensors.
+
+        Raises:
+            ResetNeeded: before the first reset.
+        """
+        return self._tensors.state() if self._on_tensors and self._tensors else super().state
+
+    @property
+    def over(self) -> bool:
+        """Whether some row has ended and awaits its reset."""
+        return self._tensors.over if self._on_tensors and self._tensors else super().over
 
     # ---------------------------------------------------------------- reset and step
 
@@ -114,14 +140,30 @@ class TextGenVectorEnv(BatchView):
             ValueError: wrong dtype or shape, or a token out of range. After this and any other error, such as one
                 in a reward, all rows are as they were.
         """
+        if self._on_tensors or (self._suits and self._begun and self._waits <= 0):
+            return self._step_on_tensors(actions)
+        self._waits -= 1
         old = self._playing()
         before, due = old.state, old.ended.nonzero()[0]
+        self._refuse_ended(due)
+        tokens, spoken, turns = self._append(before, actions, all_live=not len(due))
+        return self._conclude(before, tokens, spoken, turns, ~old.ended)
+
+    def _refuse_ended(self, due: np.ndarray) -> None:
         if len(due) and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(
                 f'rows {due.tolist()} have ended and autoreset is off: call reset(options={{"reset_mask": ended}})'
             )
-        tokens, spoken, turns = self._append(before, actions, all_live=not len(due))
-        return self._conclude(before, tokens, spoken, turns, ~old.ended)
+
+    def _step_on_tensors(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        if self._tensors is None:
+            self._tensors = TensorStep(self.options, self._parts, self._ledger, self._kept)
+        elif not self._on_tensors:
+            self._tensors.load(self._kept)
+        self._on_tensors = True
+        if self._tensors.over and self.autoreset_mode == AutoresetMode.DISABLED:
+            self._refuse_ended(self._rows.ended.nonzero()[0])
+        return self._tensors.step(actions, read_actions(actions, self.num_envs, self.device))
 
     def advance(
         self, before: TokenState, tokens: torch.Tensor, spoken: TokenState, turns: np.ndarray, taken: np.ndarray
@@ -137,6 +179,7 @@ class TextGenVectorEnv(BatchView):
             turns: (R,) rows whose turn they have ended.
             taken: (B,) int64, how many tokens each row has been given.
         """
+        self._waits = PATIENCE
         return self._conclude(before, tokens, spoken, turns, taken)
 
     def _conclude(
@@ -161,17 +204,17 @@ class TextGenVectorEnv(BatchView):
             examples=old.examples[turns].tolist(),
             feedback=feedback,
             dialogues=dialogues,
-            playing=self.examples,
-            talks=self.dialogues,
+            playing=LazySequence(self.num_envs, old.examples.tolist),
+            talks=LazySequence(self.num_envs, old.dialogues.tolist),
         )
-        rewards, paid, owed = self._ledger.pay(old.paid, old.owed, transition)
+        rewards, paid, owed = self._ledger.pay(old.paid, old.owed, transition, all_live=not len(due))
         talks = written(old.dialogues, turns, objects(dialogues)) if rows else old.dialogues
-        steps = old.steps + taken
-        late = (steps >= (self.options.max_episode_steps or FOREVER)) & ~old.ended
+        steps, most = old.steps + taken, self.options.max_episode_steps
+        late = NOBODY if most is None else ((steps >= most) & ~old.ended).nonzero()[0]
         budget_cuts = self.options.length_limit == "truncate"
         after, terminated, truncated, ended = endings(after, turns, late, budget_cuts)
         infos: dict[str, Any] = {}
-        if ended.any():
+        if (rows or len(late)) and ended.any():
             infos = self._output.infos(ended_episodes(self._parts, after, ended, turns, completions, talks, paid))
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 infos = self._output.final(infos, ended, after)
@@ -189,7 +232,7 @@ class TextGenVectorEnv(BatchView):
 
     def _append(self, before: TokenState, actions: Any, all_live: bool) -> tuple[torch.Tensor, TokenState, np.ndarray]:
         """The actions as tokens (B,), the state after them, and the rows (R,) whose turn they ended."""
-        tokens, outside = read_actions(actions, self.num_envs, len(self.tokenizer), self.device)
+        tokens, outside = fitted(read_actions(actions, self.num_envs, self.device), len(self.tokenizer))
         if not all_live:
             outside = outside & before.live  # what is said to rows that await their reset does not matter
         spoken = mdp.append(before, tokens, self._parts.rules, all_live)
@@ -224,6 +267,7 @@ class TextGenVectorEnv(BatchView):
         twin.metadata = dict(self.metadata)
         twin._batch_spaces()
         twin._ledger = self._ledger.rebound()
+        twin._tensors, twin._waits = None, PATIENCE
         twin._rows = old.take(rows)
         if reseed is not None:
             seeds = seeds_of_rows(reseed, len(rows))

@@ -19,9 +19,9 @@ def completion_texts(
     feign one.
     """
     where = torch.as_tensor(rows, dtype=torch.int64, device=spoken.tokens.device)
-    tokens = spoken.tokens[where].tolist()
     start, end = spoken.turn_start[where], spoken.length[where] - (spoken.finish[where] == ILLEGAL).long()
-    turns = [spell(tokenizer, ids[a:b]) for ids, a, b in zip(tokens, start.tolist(), end.tolist(), strict=True)]
+    read = torch.cat([spoken.tokens[where], start.unsqueeze(1), end.unsqueeze(1)], dim=1).tolist()  # one host read
+    turns = [spell(tokenizer, ids[a:b]) for *ids, a, b in read]
     return [as_text(tokenizer, _before_first(turn, stop)) for turn in turns]
 
 

@@ -69,16 +69,24 @@ def append(state: TokenState, actions: torch.Tensor, rules: Rules, all_live: boo
     length = state.length + 1
     index = actions if states == 1 else state.stop_state * vocabulary + actions
     spent = rules.budget.take(length - state.turn_start)
-    full = (length >= width) * CONTEXT
-    spoken = TokenState(
-        tokens=state.tokens.scatter(1, state.length.clamp(max=width - 1).unsqueeze(1), actions.unsqueeze(1)),
+    full = length >= width  # as a number CONTEXT, which is 1
+    finish = rules.outcome.take(index).maximum(spent).maximum(full)  # the precedence is the order of the reasons
+    stop_state = state.stop_state if states == 1 else rules.stop_next.take(index)
+    at, written = state.length.unsqueeze(1), actions.unsqueeze(1)  # a live row has room for a token
+    if not all_live:
+        live, at = state.live, at.clamp(max=width - 1)
+        length, finish = torch.where(live, length, state.length), torch.where(live, finish, state.finish)
+        stop_state = stop_state if states == 1 else torch.where(live, stop_state, state.stop_state)
+        # An ended row writes what stands there already: a choice between rows (B, L) would copy the batch once more.
+        written = torch.where(live.unsqueeze(1), written, state.tokens.gather(1, at))
+    return TokenState(
+        tokens=state.tokens.scatter(1, at, written),
         length=length,
         turn_start=state.turn_start,
         earlier=state.earlier,
-        stop_state=state.stop_state if states == 1 else rules.stop_next.take(index),
-        finish=rules.outcome.take(index).maximum(spent).maximum(full),  # the precedence is the order of the reasons
+        stop_state=stop_state,
+        finish=finish,
     )
-    return spoken if all_live else _where(state.live, spoken, state)
 
 
 def hear(
@@ -148,15 +156,6 @@ def put(state: TokenState, rows: torch.Tensor, other: TokenState) -> TokenState:
 def fork(state: TokenState, rows: torch.Tensor) -> TokenState:
     """A state of R rows: copies of rows (R,), any of which may be named more than once."""
     return _each(lambda tensor: tensor[rows], state)
-
-
-def _where(rows: torch.Tensor, yes: TokenState, no: TokenState) -> TokenState:
-    """`yes` in rows (B,) bool, `no` elsewhere. What the two share stays shared."""
-
-    def choose(mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-        return mine if mine is theirs else torch.where(rows.unsqueeze(1) if mine.ndim == 2 else rows, mine, theirs)
-
-    return _each(choose, yes, no)
 
 
 def _each(function, *states: TokenState) -> TokenState:

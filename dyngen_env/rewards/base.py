@@ -53,11 +53,15 @@ class Reward:
             in a rollout.
         held_until: None for a reward that is paid when it is earned. "turn" and "episode" have the env keep back what
             is earned until then, as `delayed` does.
+        on_tokens: whether it can be computed on a GPU without the host: it reads the tensors of the transition and
+            nothing else, neither `rows` nor text, by the same operations whatever is in them, so that a CUDA graph can
+            hold it, and returns 0 where no turn ended unless it pays per token. Such a reward never makes a step wait.
     """
 
     name: str = "reward"
     per_token: bool = False
     every_step: bool = False
+    on_tokens: bool = False
     held_until: str | None = None
 
     def __call__(self, transition: Transition) -> torch.Tensor:
@@ -123,6 +127,7 @@ class Sum(Reward):
         self.name = " + ".join(part.name for _, part in self._terms)
         self.per_token = any(part.per_token for _, part in self._terms)
         self.every_step = any(part.every_step for _, part in self._terms)
+        self.on_tokens = all(part.on_tokens for _, part in self._terms)
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return torch.stack([scale * part(transition) for scale, part in self._terms]).sum(0)
@@ -151,6 +156,7 @@ class Product(Reward):
         self.name = "*".join(f"({p.name})" if len(p.terms()) > 1 else p.name for p in (left, right))
         self.per_token = left.per_token and right.per_token
         self.every_step = left.every_step or right.every_step
+        self.on_tokens = left.on_tokens and right.on_tokens
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return self.left(transition) * self.right(transition)
@@ -165,6 +171,8 @@ class Constant(Reward):
     Raises:
         ValueError: the number is not finite, or beyond float32.
     """
+
+    on_tokens = True
 
     def __init__(self, value: float, name: str = "constant"):
         number = as_finite(value)
@@ -218,6 +226,7 @@ class IllegalToken(Reward):
     """
 
     name = "illegal"
+    on_tokens = True
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return (transition.turn_ended & (transition.spoken.finish == ILLEGAL)).double()

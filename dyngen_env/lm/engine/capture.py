@@ -46,7 +46,7 @@ def captured(function: Callable[[], None], memory: Sequence[torch.Tensor], pool:
 
 def memory_pool(device: torch.device) -> Any:
     """A pool for the inner tensors of graphs on a device; None where there are no graphs."""
-    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+    return torch.cuda.graph_pool_handle() if device.type == "cuda" and torch.cuda.is_available() else None
 
 
 def _cuda_graph(function: Callable[[], None], device: torch.device, pool: Any) -> Callable[[], None]:

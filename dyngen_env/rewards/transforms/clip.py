@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dyngen_env.rewards.base import Reward
 from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.types import Transition
 
@@ -32,6 +33,10 @@ class Clip(Wrapped):
         if not all(isinstance(b, int | float) and isfinite(b) for b in bounds) or low >= high:
             raise ValueError(f"clip to [{low!r}, {high!r}]: expected two numbers, the lower one first")
         self.low, self.high = low, high
+
+    def _take(self, inner: Reward) -> None:
+        super()._take(inner)
+        self.on_tokens = inner.on_tokens
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         paid = self.inner(transition).clamp(self.low, self.high)

@@ -30,6 +30,10 @@ class Delayed(Wrapped):
         super().__init__(reward)
         self.held_until = until
 
+    def _take(self, inner: Reward) -> None:
+        super()._take(inner)
+        self.on_tokens = inner.on_tokens
+
     def by_turns(self) -> Reward:
         return self.inner.by_turns()
 
