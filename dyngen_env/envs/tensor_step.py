@@ -8,7 +8,7 @@ Shapes: B rows, L tokens of context, K terms of the reward, E examples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -112,10 +112,13 @@ class TensorStep:
         memory = [self._tokens, self._book, self._paid, self._owed, self._used, self._drawn, self._ahead]
         memory.append(self._generators)
         pool = memory_pool(device)
-        self._propose, self._keep, self._renew, self._draw_ahead = (
-            captured(function, memory, pool)
-            for function in (self._proposing, self._keeping, self._renewing, self._drawing_ahead)
-        )
+        self._propose = captured(self._proposing, memory, pool)
+        rest: list[Callable[[], None]] = [self._keeping, self._renewing, self._drawing_ahead]
+        if (
+            self._propose != self._proposing
+        ):  # else what it makes lies somewhere else at each step: no graph can read it
+            rest = [captured(function, memory, pool) for function in rest]
+        self._keep, self._renew, self._draw_ahead = rest
 
     # ---------------------------------------------------------------- from and to what rows remember
 
