@@ -2,15 +2,15 @@
 
 `_propose` computes what a step would do, and writes nothing; the host reads three numbers, whether an action was out of
 range, an episode ended, a reward cannot be paid; then `_keep` or, where rows begin new episodes, `_renew` writes it.
-Which prompt a row plays next lies on the device in advance, drawn there from the row's own seeds (`seed_tensors`).
+Which prompt a row plays next lies on the device in advance, drawn there from the row's own seeds (`prompt_queue`).
 Shapes: B rows, L tokens of context, K terms of the reward, E examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,41 +24,15 @@ from dyngen_env.envs.infos import Ends, LazySequence, lazy_infos
 from dyngen_env.envs.options import EnvOptions
 from dyngen_env.envs.output import TensorOutput
 from dyngen_env.envs.parts import EnvParts
+from dyngen_env.envs.prompt_queue import AHEAD, PromptQueue
+from dyngen_env.envs.proposal import Proposal, Unread
 from dyngen_env.envs.reward_ledger import Entry, RewardLedger
 from dyngen_env.envs.row_state import RowState
-from dyngen_env.envs.seed_tensors import Wide, draws, jump, jumps, uniforms, wide
-from dyngen_env.envs.seeding import BLOCK, stream_uniform
 from dyngen_env.lm.engine.capture import captured, memory_pool
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.state import CONTEXT, ILLEGAL, LENGTH, LIVE, TokenState
 from dyngen_env.tasks import Prompts
 from dyngen_env.types import Transition
-
-AHEAD = 64  # episodes of each row whose prompts are drawn in advance
-
-
-class _Unread(Sequence[Any]):
-    """What a reward that says `on_tokens` must not read."""
-
-    def __len__(self) -> int:
-        raise TypeError("a reward with on_tokens=True reads the tensors of a transition, not its rows or texts")
-
-    def __getitem__(self, index):
-        return len(self)
-
-
-class Proposal(NamedTuple):
-    """What a step does, before it is done."""
-
-    tokens: Tensor  # (B,) int64, the actions, made to fit
-    spoken: TokenState  # after them
-    book: Tensor  # (4, B) int64: length, turn_start, stop_state, finish of `spoken`
-    marks: Tensor  # (4, B) bool: terminated, truncated, action out of range, what is paid is payable
-    begin: Tensor  # (B,) bool, rows that begin a new episode in this step
-    entry: Entry  # what is paid; nothing if a term needs the host
-    earned: Tensor  # (B, K) float64, what is paid now or later
-    rewards: Tensor  # (B,) float32
-    counts: Tensor  # (4,) int64, of the marks
 
 
 class TensorStep:
@@ -96,29 +70,25 @@ class TensorStep:
         zeros = torch.zeros_like(lengths)
         self._starts = torch.stack([lengths, lengths, zeros, zeros])  # (4, E), a row of `book` for each example
         self._zero = torch.zeros((), dtype=torch.float64, device=device)
-        self._steps = jumps(0, AHEAD, device)  # by as many draws
-        self._draws = jumps(1, AHEAD, device)
-        self._places = torch.arange(AHEAD, device=device)
 
         count, state = len(rows.ended), rows.state
         self._tokens, self._earlier = torch.empty_like(state.tokens), torch.zeros_like(state.earlier)
         self._book = torch.zeros(4, count, dtype=torch.int64, device=device)
         self._paid, self._owed = torch.zeros_like(rows.paid), torch.zeros_like(rows.owed)
-        self._actions, self._used, self._drawn = (torch.zeros_like(state.length) for _ in range(3))
-        self._ahead = torch.zeros(count, AHEAD, dtype=torch.int64, device=device)  # examples of the episodes to come
-        self._generators = torch.zeros(4, count, dtype=torch.int64, device=device)  # state and increment, hi and lo
+        self._actions = torch.zeros_like(state.length)
+        assert isinstance(parts.task, Prompts)
+        self._queue = PromptQueue(parts.task, count, device)
         self._made: Proposal | None = None
         self.load(rows)
-        memory = [self._tokens, self._book, self._paid, self._owed, self._used, self._drawn, self._ahead]
-        memory.append(self._generators)
+        memory = [self._tokens, self._book, self._paid, self._owed, *self._queue.memory]
         pool = memory_pool(device)
         self._propose = captured(self._proposing, memory, pool)
-        rest: list[Callable[[], None]] = [self._keeping, self._renewing, self._drawing_ahead]
+        rest: list[Callable[[], None]] = [self._keeping, self._renewing, self._queue.refill]
         if (
             self._propose != self._proposing
         ):  # else what it makes lies somewhere else at each step: no graph can read it
             rest = [captured(function, memory, pool) for function in rest]
-        self._keep, self._renew, self._draw_ahead = rest
+        self._keep, self._renew, self._refill = rest
 
     # ---------------------------------------------------------------- from and to what rows remember
 
@@ -130,16 +100,8 @@ class TensorStep:
         self._book.copy_(torch.stack([state.length, state.turn_start, state.stop_state, state.finish]))
         self._paid.copy_(rows.paid)
         self._owed.copy_(rows.owed)
-        ahead = np.zeros((len(rows.ended), AHEAD), dtype=np.int64)
-        ahead[:, -BLOCK:] = self._parts.task.pick(stream_uniform(seeds.block, "task"))  # type: ignore[attr-defined]
-        self._ahead.copy_(torch.from_numpy(ahead))
-        self._used.copy_(torch.from_numpy(seeds.used + (AHEAD - BLOCK)))
-        self._drawn.copy_(torch.from_numpy(-seeds.used - (AHEAD - BLOCK)))
-        states = [generator.bit_generator.state["state"] for generator in seeds.generators]
-        now = wide([s["state"] for s in states], self._device), wide([s["inc"] for s in states], self._device)
-        self._generators.copy_(torch.stack([*now[0], *now[1]]))
-        self._drawing_ahead()
-        self._left = AHEAD  # in how many steps rows can begin new episodes before `_draw_ahead`
+        self._queue.load(seeds)
+        self._left = AHEAD  # in how many steps rows can begin new episodes before `_refill`
         self._over = bool(rows.ended.any())
         self._seen: TokenState | None = None
 
@@ -154,7 +116,7 @@ class TensorStep:
         """What the rows remember now. Reads on the host."""
         state, old = self.state(), self._known
         length, start, finish, counts = torch.stack(
-            [state.length, state.turn_start, state.finish, self._drawn + self._used]
+            [state.length, state.turn_start, state.finish, self._queue.counts()]
         ).numpy(force=True)
         seeds, last = old.seeds.skipped(counts)
         begun = np.flatnonzero(counts)
@@ -174,7 +136,7 @@ class TensorStep:
             paid=self._paid.clone(),
             owed=self._owed.clone(),
         )
-        torch.neg(self._used, out=self._drawn)
+        self._queue.recount()
         return self._known
 
     # ---------------------------------------------------------------- what graphs hold
@@ -198,9 +160,9 @@ class TensorStep:
             outside, cut, begin = outside & state.live, cut & ended, state.finish != LIVE
         if self._ledger.on_tokens:
             step = Transition(
-                before=state, actions=tokens, spoken=spoken, after=spoken, turn_ended=ended, rows=_Unread(),
-                completions=_Unread(), examples=_Unread(), feedback=_Unread(), dialogues=_Unread(),
-                playing=_Unread(), talks=_Unread(),
+                before=state, actions=tokens, spoken=spoken, after=spoken, turn_ended=ended, rows=Unread(),
+                completions=Unread(), examples=Unread(), feedback=Unread(), dialogues=Unread(),
+                playing=Unread(), talks=Unread(),
             )  # fmt: skip
             entry, earned, payable = self._ledger.pay_on_tokens(self._paid, self._owed, step, live)
         else:
@@ -221,26 +183,13 @@ class TensorStep:
     def _renewing(self) -> None:
         made = self._proposal()
         begin = made.begin.unsqueeze(1)
-        example = self._ahead.gather(1, self._used.unsqueeze(1)).squeeze(1)
+        example = self._queue.next()
         torch.where(begin, self._prompts.index_select(0, example), made.spoken.tokens, out=self._tokens)
         torch.where(made.begin, self._starts.index_select(1, example), made.book, out=self._book)
         torch.where(begin, self._zero, made.entry.paid, out=self._paid)
         if self._ledger.holds:
             torch.where(begin, self._zero, made.entry.owed, out=self._owed)
-        self._used.add_(made.begin)
-
-    def _drawing_ahead(self) -> None:
-        """Prompts of used seeds make room for those of as many new ones."""
-        state_hi, state_lo, c_hi, c_lo = self._generators.unsqueeze(2).unbind()  # each (B, 1)
-        state, increment = Wide(state_hi, state_lo), Wide(c_hi, c_lo)
-        chance = uniforms(draws(state, increment, self._draws), "task")
-        drawn = (chance * len(self._prompts)).long()  # as `Prompts.pick` does
-        known = torch.cat([self._ahead, drawn], dim=1)
-        self._ahead.copy_(known.gather(1, self._used.unsqueeze(1) + self._places))
-        hi, lo = jump(state, increment, self._steps.at(self._used.unsqueeze(1)))
-        self._generators[:2] = torch.stack([hi.squeeze(1), lo.squeeze(1)])
-        self._drawn.add_(self._used)
-        self._used.zero_()
+        self._queue.use(made.begin)
 
     def _proposal(self) -> Proposal:
         assert self._made is not None
@@ -277,7 +226,7 @@ class TensorStep:
         paid = self._lasting(made.entry.paid) if ended else made.entry.paid
         if self._over if self._mode == AutoresetMode.NEXT_STEP else ended and self._always_live:
             if not self._left:
-                self._draw_ahead()
+                self._refill()
                 self._left = AHEAD
             self._renew()
             self._left -= 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dyngen_env.envs import tensor_step
+from dyngen_env.envs import prompt_queue, tensor_step
 from dyngen_env.envs.seeding import BLOCK
 from dyngen_env.rewards import Reward
 from tests.support.envs import batch, random_actions
@@ -84,7 +84,8 @@ def test_trajectories_are_those_of_a_cpu(mode, more):
 
 
 def test_prompts_are_drawn_ahead_again_and_again(monkeypatch):
-    monkeypatch.setattr(tensor_step, "AHEAD", BLOCK)
+    for module in (prompt_queue, tensor_step):
+        monkeypatch.setattr(module, "AHEAD", BLOCK)
     actions = [torch.full((ROWS,), 258)] * (2 * BLOCK + 3)
     actions[5] = torch.tensor([258] * 4 + [65] * 4)
     here = play(actions, torch.clone, "cpu", autoreset_mode="same_step", reward=1.0)
@@ -131,7 +132,7 @@ def test_graphs_can_hold_its_parts(env_and_counts):
     with capture():  # raises at a host read or a transfer
         for part in (env._tensors._proposing, env._tensors._renewing, env._tensors._keeping):
             part()
-        env._tensors._drawing_ahead()
+        env._tensors._queue.refill()
 
 
 def test_what_was_returned_does_not_change_later(env_and_counts, monkeypatch):
