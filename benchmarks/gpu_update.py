@@ -231,9 +231,9 @@ def measured_update(sizes: Sizes, dtype: torch.dtype, **changes: Any) -> Row:
 
 def random_policy(sizes: Sizes, dtype: torch.dtype) -> CausalLMPolicy:
     """A policy of random weights, whose control tokens are not legal."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(), torch.device(sizes.device):  # on a GPU random numbers take no time
         torch.manual_seed(0)
-        lm = LlamaForCausalLM(LlamaConfig(**sizes.model)).eval().to(sizes.device, dtype)  # type: ignore[arg-type]
+        lm = LlamaForCausalLM(LlamaConfig(**sizes.model)).eval().to(dtype)  # type: ignore[arg-type]
     legal = torch.ones(sizes.model["vocab_size"], dtype=torch.bool, device=sizes.device)
     legal[sizes.model["bos_token_id"]] = False
     return CausalLMPolicy(lm, TokenDistribution(legal))
