@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks import gpu_parts
-from benchmarks.gpu_setting import Sizes, measured_bandwidth, sync
+from benchmarks.gpu_setting import Sizes, measured_bandwidth, release, sync
 from benchmarks.harness import machine, versions
 
 Row = dict[str, Any]
@@ -105,22 +105,11 @@ def main() -> None:
             if isinstance(error, KeyboardInterrupt):
                 break
         tell({"part": name, "seconds": round(time.perf_counter() - start, 1)})
-        release(arguments.device)
-    show(rows)
-
-
-def release(device: str) -> None:
-    """Hand back what a part has left on the device."""
-    import gc
-
-    gc.collect()
-    if device.startswith("cuda"):
         try:
-            sync(device)
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        except Exception:  # an earlier kernel failed: later parts will say so themselves
+            release(arguments.device)
+        except Exception:  # a kernel has failed: the parts that follow will say so themselves
             traceback.print_exc(file=sys.stdout)
+    show(rows)
 
 
 def triton_version() -> Row:

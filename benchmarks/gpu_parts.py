@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks import env_step, gpu_setting, gpu_update
-from benchmarks.gpu_setting import Sizes, env, floor, sync
+from benchmarks.gpu_setting import Sizes, env, floor, release, sync
 from benchmarks.rollout import generate
 from dyngen_agents import Actor, CausalLMPolicy, collect
 from dyngen_agents.policy.decoder import Decoder, decoder_for
@@ -177,6 +177,7 @@ class Rollouts:
         model: Any = None,
         compile: bool = False,
     ):
+        release(sizes.device)  # of what was measured before: graphs and policies hold each other
         self.sizes, self.rows = sizes, rows
         self.prompt, self.new = prompt or sizes.prompt, new or sizes.new
         self.model = gpu_setting.llama(sizes, dtype) if model is None else model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -115,3 +116,12 @@ def sync(device: str) -> None:
     """Wait until the device has done what it was asked for."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
+
+
+def release(device: str) -> None:
+    """Hand back what is no longer used on the device."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

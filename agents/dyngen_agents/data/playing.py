@@ -75,7 +75,8 @@ def _decoder(env: TextGenVectorEnv, actor: Act) -> Decoder | None:
         return None
     assert isinstance(actor, Actor)
     width = env.max_context_tokens
-    if actor.policy.value_head.weight.device != env.device or not actor.policy.engine.caches(width):
+    here = env.legal_tokens().device  # with its index, which `env.device` may lack
+    if actor.policy.value_head.weight.device != here or not actor.policy.engine.caches(width):
         return None
     return decoder_for(actor.policy, env.rules, env.banned, env.num_envs, width)
 

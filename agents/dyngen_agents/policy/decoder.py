@@ -119,6 +119,7 @@ class Decoder:
                 return False
             if self._one_token is None or (forward, forward.slots.addresses()) != self._cache:
                 self.graphs.clear()
+                self._pool = memory_pool(self.device)
                 held = self._held()
                 self._one_token = OneToken(forward, self.memory.state.tokens, held, self.policy.compile_step)
                 self._cache = (forward, forward.slots.addresses())  # of slots that it may just have made

@@ -53,7 +53,7 @@ def test_a_replayed_graph_gives_what_the_cpu_gives(options, device, caplog):
 
 
 def started(rows=8, **options):
-    env = small_env(rows, device="cuda:0", **options)
+    env = small_env(rows, device="cuda", **options)  # without an index, as people write it
     policy = on_device(small_policy(env), env)
     collect(env, Actor(policy, 3), rows, seed=0)
     return env, policy, next(iter(policy.decoders.values()))

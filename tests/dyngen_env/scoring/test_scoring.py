@@ -1,10 +1,13 @@
 """Pure scores of text, against hand arithmetic."""
 
+import random
+
 import pytest
+from vaderSentiment.vaderSentiment import BOOSTER_DICT, NEGATE, SPECIAL_CASES, SentimentIntensityAnalyzer
 
 from dyngen_env.scoring.diversity import distinct_n, repeated_share
 from dyngen_env.scoring.keywords import share_mentioned
-from dyngen_env.scoring.sentiment import vader
+from dyngen_env.scoring.sentiment import vader, vader_shares
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,34 @@ def test_repeated_share(text, n, expected):
 )
 def test_share_mentioned(text, words, expected):
     assert share_mentioned(text, words) == expected
+
+
+def test_vader_gives_what_its_package_gives():
+    """Texts of lexicon words, modifiers, negations, idioms, emoticons and punctuation, in all combinations."""
+    analyzer, chance = SentimentIntensityAnalyzer(), random.Random(0)
+    words = [*list(analyzer.lexicon)[::40], *BOOSTER_DICT, *NEGATE, *SPECIAL_CASES, "but", "BUT", "no", "nor", "least"]
+    words += [
+        "kind",
+        "of",
+        "at",
+        "never",
+        "so",
+        "this",
+        "without",
+        "doubt",
+        "film",
+        "GREAT",
+        "great!",
+        "(bad)",
+        "!!",
+        "",
+    ]
+    for _ in range(1500):
+        text = " ".join(chance.choices(words + ["\U0001f600", "caf\u00e9", "the"] * 9, k=chance.randrange(12)))
+        text = chance.choice([text, text, text, text.upper(), f" {text}\n", f"{text}?? !"])
+        theirs = analyzer.polarity_scores(text)
+        assert vader(text) == theirs["compound"], text
+        assert vader_shares(text) == tuple(theirs[key] for key in ("compound", "pos", "neg", "neu")), text
 
 
 def test_vader_as_its_authors_print_it():
