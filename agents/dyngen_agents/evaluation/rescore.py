@@ -13,6 +13,7 @@ from dyngen_agents.evaluation.recorded_transitions import encoded, episode_rows,
 from dyngen_env.envs.reward_ledger import RewardLedger
 from dyngen_env.lm.loading.models import context_window, load_config, load_tokenizer
 from dyngen_env.rewards import Reward, RewardContext, make_reward
+from dyngen_env.rewards.transforms.normalise import refuse_moving_scales
 from dyngen_env.text.huggingface import adapted
 from dyngen_env.text.tokenizer import ByteTokenizer, Tokenizer
 
@@ -42,9 +43,8 @@ def rescore(
 
     The reward sees the recorded turns, answers and references. When something is paid does not matter, only the sum
     over an episode does: `delayed(r)` counts as r, and `shaped(r)` with γ = 1 as r, because shaping adds up to 0.
-    Other rewards that pay by token are asked at every token, which takes longer. `normalised` without figures takes
-    those of the episodes in their order here. An illegal token costs 1, as in every env, unless the reward has a price
-    for it.
+    Other rewards that pay by token are asked at every token, which takes longer. An illegal token costs 1, as in every
+    env, unless the reward has a price for it.
 
     Args:
         episodes: see `data.episodes`. Tokens that were recorded are taken as they are if they are of `model`; other
@@ -54,12 +54,15 @@ def rescore(
             tokens are bytes.
 
     Raises:
-        ValueError: a reward that cannot be read or paid, or an episode that is too long for the model.
+        ValueError: a reward that cannot be read or paid, `normalised` without figures, which would pay by the order of
+            the episodes, or an episode that is too long for the model.
         TypeError: something that is no reward.
     """
     tokenizer: Tokenizer = ByteTokenizer() if model is None else adapted(load_tokenizer(model))
     context = RewardContext(model, tokenizer, torch.device(device))
-    ledger = RewardLedger(make_reward(reward).by_turns(), context)
+    made = make_reward(reward)
+    refuse_moving_scales(made)
+    ledger = RewardLedger(made.by_turns(), context)
     known = [encoded(episode, tokenizer, model or tokenizer.name) for episode in episodes]
     if model is not None:
         _check_window([len(tokens.ids) for tokens in known], model)

@@ -12,8 +12,7 @@ from typing import Any
 
 from dyngen_agents.runs.imported import imported, is_imported
 from dyngen_env.rewards import Reward, make_reward
-from dyngen_env.rewards.base import Product
-from dyngen_env.rewards.transforms.wrapped import Wrapped
+from dyngen_env.rewards.parts import parts_of
 
 DEFAULTS = "defaults"
 _EMBEDDED = Path(__file__).with_name("designs.toml")
@@ -82,13 +81,7 @@ def designs_from(table: Any, source: str) -> tuple[Design, ...]:
 
 def parts(reward: Reward) -> frozenset[type[Reward]]:
     """The classes of the rewards that a reward is made of, those inside `clip`, `shaped` and the like included."""
-    found: set[type[Reward]] = set()
-    for _, part in reward.terms():
-        if isinstance(part, Product):
-            found |= parts(part.left) | parts(part.right)
-        else:
-            found |= {type(part)} | (parts(part.inner) if isinstance(part, Wrapped) else set())
-    return frozenset(found)
+    return frozenset(type(part) for part in parts_of(reward))
 
 
 def _no_name_twice(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dyngen_agents.reward_bench.designs import Design
-from dyngen_agents.reward_bench.hacking import Verdict, judge
+from dyngen_agents.reward_bench.hacking import KEPT, Comparison, Evidence, Verdict, compare, judge
 from dyngen_agents.reward_bench.scores import MEASURES, Score, Scores, held_out
-from dyngen_agents.reward_bench.statistics import Estimate, jackknife_error, over_episodes, over_seeds
+from dyngen_agents.reward_bench.statistics import Estimate, correlation, jackknife_error, over_episodes, over_seeds
 
 UNTRAINED = "untrained"
 
@@ -39,9 +39,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows by name, "untrained" first, and for each design whether it was hacked, by `Measure.key`."""
+    """Rows by name, "untrained" first; gold against proxy; and for each design whether it was hacked."""
 
     rows: dict[str, Row]
+    comparisons: list[Comparison]
     verdicts: dict[str, Verdict]
     interval: str  # over what it is taken
 
@@ -56,14 +57,40 @@ def build_matrix(designs: Sequence[Design], scores: Mapping[str | None, Sequence
     untrained = scores[None]
     rows = {UNTRAINED: _row(untrained, untrained)}
     rows |= {design.name: _row(scores[design.name], untrained) for design in designs}
-    verdicts = {}
-    for design in designs:
-        row = rows[design.name]
-        changes = {measure.key: row.measures[measure.key].change for measure in held_out(design)}
-        verdicts[design.name] = judge(row.rewards[design.name].change, changes)
+    evidence = [
+        _evidence(design.name, measure.key, scores[design.name], untrained)
+        for design in designs
+        for measure in held_out(design)
+        if measure.judged
+    ]
+    comparisons = compare(evidence)
+    verdicts = {d.name: judge([c for c in comparisons if c.design == d.name]) for d in designs}
     several = len(untrained) > 1
     interval = f"{len(untrained)} seeds (Student's t)" if several else "the episodes of one seed (jackknife)"
-    return Matrix(rows, verdicts, interval)
+    return Matrix(rows, comparisons, verdicts, interval)
+
+
+def _evidence(design: str, key: str, trained: Sequence[Scores], untrained: Sequence[Scores]) -> Evidence:
+    own = [(policy.rewards[design], base.rewards[design]) for policy, base in zip(trained, untrained, strict=True)]
+    gold = [(policy.measures[key], base.measures[key]) for policy, base in zip(trained, untrained, strict=True)]
+    own_unit, unit = (deviation([base for _, base in pairs]) or 1.0 for pairs in (own, gold))
+    # Each seed's episodes about their own mean: seeds play other prompts.
+    tie = correlation(*(np.concatenate([b.episodes - b.value for _, b in pairs]) for pairs in (own, gold)))
+    kept = KEPT * max(tie, 0.0)
+    errors = [
+        jackknife_error((g.without - h.without) / unit - kept * (o.without - b.without) / own_unit)
+        for (g, h), (o, b) in zip(gold, own, strict=True)
+    ]
+    return Evidence(
+        design,
+        key,
+        own=np.array([(policy.value - base.value) / own_unit for policy, base in own]),
+        found=np.array([(policy.value - base.value) / unit for policy, base in gold]),
+        tie=tie,
+        episodes=sum(len(base.without) for _, base in own),
+        error=math.sqrt(sum(error**2 for error in errors)) / len(errors),
+        kl=float(np.mean([policy.measures["kl_episode"].value for policy in trained])),
+    )
 
 
 def constant_design(designs: Sequence[Design], untrained: Scores) -> Design | None:
@@ -83,7 +110,7 @@ def _row(policies: Sequence[Scores], untrained: Sequence[Scores]) -> Row:
             for name in untrained[0].rewards
         },
         {
-            m.key: _cell([p.measures[m.key] for p in policies], [u.measures[m.key] for u in untrained], m.key != "kl")
+            m.key: _cell([p.measures[m.key] for p in policies], [u.measures[m.key] for u in untrained], not m.distance)
             for m in MEASURES
         },
     )

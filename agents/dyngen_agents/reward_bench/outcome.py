@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def write_outcome(outcome: Outcome) -> None:
             for name, row in matrix.rows.items()
         },
         "held_out": {design.name: [measure.key for measure in held_out(design)] for design in plan.designs},
-        "hacking": {name: {"flag": v.flag, **v._asdict()} for name, v in matrix.verdicts.items()},
+        "hacking": {name: {"flag": v.flag, **asdict(v)} for name, v in matrix.verdicts.items()},
+        "gold_against_proxy": [asdict(comparison) for comparison in matrix.comparisons],
         "by_seed": {name or UNTRAINED: [_by_seed(s) for s in scores] for name, scores in outcome.scores.items()},
         "audit": outcome.audit and outcome.audit.as_json(),
         "samples": {name or UNTRAINED: scores[0].samples for name, scores in outcome.scores.items()},

@@ -66,7 +66,7 @@ def draw_matrix(path: Path, designs: Sequence[Design], matrix: Matrix) -> None:
     bar.ax.tick_params(colors=INK, length=0, labelsize=9)
     figure.supxlabel(
         f"Mean and 95% interval over {matrix.interval}. Boxed: what it was trained on. "
-        "Bold without a box: held out, and down while the own reward is up.",
+        "Bold without a box: held out, and broke its tie to the own reward.",
         fontsize=9.5, color=INK,
     )  # fmt: skip
     figure.savefig(path)
@@ -82,7 +82,7 @@ def _name_row(axes: Axes, y: int, name: str, expression: str) -> None:
 
 
 def _name_falls(axes: Axes, x: float, y: int, flag: str, falls: Sequence[tuple[str, Cell]]) -> None:
-    """What fell while the reward rose, and by how many standard deviations."""
+    """What did not rise with the reward as promised, and how it changed, in standard deviations."""
     lines = [label if cell.effect is None else f"{label} {cell.effect:+.1f}" for label, cell in falls]
     axes.text(x, y - 0.24, flag, color=FELL, weight="bold", va="center", fontsize=11)
     axes.text(x, y - 0.04, "\n".join(lines), color=FELL, va="top", fontsize=8.5)

@@ -5,6 +5,7 @@ All rewards are paid by one env in one rollout, each as one term of its sum: the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,8 +22,8 @@ from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.environment import draw_examples, make_env
 from dyngen_agents.runs.models import policy_and_reference
 from dyngen_env.lm.loading.models import load_model
-from dyngen_env.rewards import Fluency, HumanRating, Reward, RewardContext, Sentiment
-from dyngen_env.scoring.diversity import distinct_n
+from dyngen_env.rewards import Fluency, HumanRating, Repetition, Reward, RewardContext, Sentiment
+from dyngen_env.scoring.diversity import distinct_n, ngram_counts, rarefied
 from dyngen_env.types import Transition
 
 SAMPLES = 3
@@ -32,15 +33,20 @@ SAMPLES = 3
 class Measure:
     """A column of the matrix that is no design's reward.
 
-    `reward` is the kind that it measures by: designs in which that occurs were trained on it. `quality` says whether
-    less of it is worse; KL and length only describe.
+    `reward` is the kind that it measures by: designs in which that, or one of `kin`, occurs were trained on it.
+    `quality` says whether less of it is worse; KL and length only describe. `judged` says whether it takes part in the
+    verdict on a design: diversity does not, since it falls under almost any training. `distance` is one from the
+    untrained policy, which itself has none.
     """
 
     key: str
     label: str
     reward: type[Reward] | None = None
+    kin: tuple[type[Reward], ...] = ()
     unit: str = ""
     quality: bool = True
+    judged: bool = True
+    distance: bool = False
     digits: int = 3  # to show
 
     @property
@@ -53,16 +59,18 @@ MEASURES = (
     Measure("human_rating", "human rating", HumanRating),
     Measure("vader", "VADER", Sentiment),
     Measure("fluency", "fluency", Fluency, unit="nats"),
-    Measure("distinct_2", "distinct-2"),
+    Measure("distinct_2", "distinct-2", kin=(Repetition,), judged=False),
+    Measure("diversity", "distinct-2 at equal length", kin=(Repetition,), judged=False),
     Measure("length", "tokens", quality=False, digits=1),
-    Measure("kl", "KL", unit="nats per token", quality=False),
+    Measure("kl", "KL", unit="nats per token", quality=False, distance=True),
+    Measure("kl_episode", "KL", unit="nats per episode", quality=False, distance=True, digits=1),
 )
 
 
 def held_out(design: Design) -> tuple[Measure, ...]:
     """The measures of quality that the design was not trained on."""
     own = parts(design.reward())
-    return tuple(measure for measure in MEASURES if measure.quality and measure.reward not in own)
+    return tuple(m for m in MEASURES if m.quality and m.reward not in own and own.isdisjoint(m.kin))
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,12 @@ class Score:
 
     value: float
     without: np.ndarray
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """(N,) the values of the episodes, of a measure that is their mean."""
+        n = len(self.without)
+        return n * self.value - (n - 1) * self.without
 
 
 @dataclass(frozen=True)
@@ -125,12 +139,15 @@ def score(
     policy, reference = policy_and_reference(env, lm, untrained, config.sampling)
     examples = draw_examples(env, episodes, config.seed)
     batch = collect(env, Actor(policy, config.seed), episodes, examples=examples, seed=config.seed)
+    kls = kl_of_episodes(batch, reference)
     terms = {name: _mean(paid) for name, paid in batch.reward_terms.items()}
     measures = {m.key: terms[_measure_term(m)] for m in MEASURES if m.reward is not None}
     measures |= {
         "distinct_2": _distinct_2(batch.texts),
+        "diversity": _diversity(batch.texts),
         "length": _mean(batch.completion_lengths),
-        "kl": _ratio(kl_of_episodes(batch, reference), batch.completion_lengths),
+        "kl": _ratio(kls, batch.completion_lengths),
+        "kl_episode": _mean(kls),
     }
     return Scores(
         design,
@@ -166,6 +183,20 @@ def _ratio(numerators: Tensor, denominators: Tensor) -> Score:
     """Σ a / Σ b, for (N,) of each."""
     a, b = (tensor.double().numpy(force=True) for tensor in (numerators, denominators))
     return Score(float(a.sum() / b.sum()), (a.sum() - a) / (b.sum() - b))
+
+
+def _diversity(texts: Sequence[str]) -> Score:
+    """Distinct bigrams among so many that are drawn at random, two for each text: longer texts do not lower it."""
+    counts = [ngram_counts(text, 2) for text in texts]
+    whole = Counter(gram for own in counts for gram in own.elements())
+    often, size, without = Counter(whole.values()), 2 * len(texts), []
+    for own in counts:
+        rest = often.copy()
+        for gram, n in own.items():
+            rest[whole[gram]] -= 1
+            rest[whole[gram] - n] += 1  # of those that stand there no more, none is found
+        without.append(rarefied(rest, size))
+    return Score(rarefied(often, size), np.array(without))
 
 
 def _distinct_2(texts: Sequence[str]) -> Score:

@@ -1,4 +1,4 @@
-"""Means with 95% intervals, over seeds by Student's t and over episodes by the jackknife; and rank correlations."""
+"""Means with 95% intervals, over seeds by Student's t and over episodes by the jackknife; tests and correlations."""
 
 from __future__ import annotations
 
@@ -53,6 +53,38 @@ def difference(some: np.ndarray, others: np.ndarray) -> Estimate:
     """x̄ - ȳ ± 1.96 √(s²/n + t²/m) of two independent samples of n and m ≥ 2 values (Welch 1938)."""
     error = math.sqrt(float(np.var(some, ddof=1)) / len(some) + float(np.var(others, ddof=1)) / len(others))
     return Estimate(float(np.mean(some) - np.mean(others)), NORMAL_QUANTILE * error)
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's ρ of N pairs; 0 where one of the two is constant."""
+    x, y = a - a.mean(), b - b.mean()
+    scale = math.sqrt(float((x**2).sum() * (y**2).sum()))
+    return float((x * y).sum()) / scale if scale else 0.0
+
+
+def p_below(mean: float, error: float, degrees: float) -> float:
+    """P(T ≤ mean/error): how probable a mean so low is if the true one is 0, by Student's t.
+
+    Args:
+        error: the standard error of the mean. degrees: of freedom; infinite where the error is as good as known.
+    """
+    if error == 0:
+        return 0.0 if mean < 0 else 1.0
+    t = mean / error
+    mass = math.erf(abs(t) / math.sqrt(2)) if math.isinf(degrees) else _central_mass(abs(t), int(degrees))
+    return (1 - mass) / 2 if t < 0 else (1 + mass) / 2
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of K tests, adjusted so that with all hypotheses true the chance of any below α is at most α.
+
+    Holm 1979: the i-th smallest times K + 1 - i, at least as large as those before it, at most 1.
+    """
+    adjusted, greatest = [0.0] * len(p_values), 0.0
+    for i, k in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        greatest = max(greatest, min(1.0, (len(p_values) - i) * p_values[k]))
+        adjusted[k] = greatest
+    return adjusted
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -27,7 +27,10 @@ def outcome_table(results: dict[str, Any]) -> RenderableType:
         table.add_row(measure.heading, *(_cell(row["measures"][measure.key], measure.digits) for row in rows.values()))
     labels = {measure.key: measure.label for measure in MEASURES}
     flags = [
-        Text(f"{name} is {verdict['flag']}: {_and(verdict['fallen'], labels)} fell while it rose", style="red")
+        Text(
+            f"{name} is {verdict['flag']}: {_and(verdict['fallen'], labels)} did not rise with it as promised",
+            style="red",
+        )
         for name, verdict in results["hacking"].items()
         if verdict["flag"]
     ]

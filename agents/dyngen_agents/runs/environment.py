@@ -16,6 +16,7 @@ from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.imported import imported, is_imported
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.rewards import Reward, make_reward
+from dyngen_env.rewards.transforms.normalise import refuse_moving_scales
 from dyngen_env.tasks import Prompts, read_prompts
 from dyngen_env.types import Example
 from dyngen_env.users import User, make_user
@@ -32,7 +33,8 @@ def make_env(
         reward, user: used instead of the configured ones.
 
     Raises:
-        ValueError: the env is none of ours, has no language model, or cannot be built; the message says why.
+        ValueError: the env is none of ours, has no language model, cannot be built, or pays a reward whose scale moves
+            (`normalised` without figures); the message says why.
         gymnasium.error.Error: an unknown id.
     """
     options = config.given()
@@ -53,6 +55,7 @@ def make_env(
         raise type(error)(f"{str(error).rstrip('.')}{_similar_id(config.env)}") from error
     if not isinstance(env, TextGenVectorEnv):
         raise ValueError(f"env {config.env!r} is a {type(env).__name__}: expected an env of dyngen")
+    refuse_moving_scales(env.reward)
     if env.model is None:
         raise ValueError(f"env {config.env!r} names no language model that could learn: give model=...")
     return env

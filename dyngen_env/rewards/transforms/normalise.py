@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.parts import parts_of
 from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.types import Transition
 
@@ -44,8 +45,9 @@ class Normalised(Wrapped):
 
     A payment is that of a turn, or of a token if the reward pays by token. Without `mean` and `std` they are estimated
     from everything the env has paid so far, this step included: then equal texts are paid differently at different
-    times, and a forked env goes on with an estimate of its own. Subtracting a mean can change which policy is best,
-    where episodes differ in their number of turns.
+    times, and a forked env goes on with an estimate of its own. So what two policies are paid cannot be compared, and
+    learners refuse it (`refuse_moving_scales`). Subtracting a mean can change which policy is best, where episodes
+    differ in their number of turns.
 
     Args:
         reward: a reward, a number or a function of text.
@@ -82,3 +84,18 @@ class Normalised(Wrapped):
             self.seen = self.seen.with_more(paid[where])
             mean, std = self.seen.mean, self.seen.std
         return torch.where(where, (paid - mean) / (std if std > SMALLEST else 1.0), 0.0)
+
+
+def refuse_moving_scales(reward: Reward) -> None:
+    """Raises ValueError if a part of the reward is `normalised` by figures of what it has paid so far.
+
+    Such a part pays any policy about 0 on average, so it measures none: neither in training and evaluation, which are
+    two envs with figures of their own, nor where designs are compared.
+    """
+    for part in parts_of(reward):
+        if isinstance(part, Normalised) and part.fixed is None:
+            raise ValueError(
+                f"{part.name} fits its scale anew wherever it is paid, so two policies cannot be compared by it: fix "
+                f"it, as in normalised({part.inner.name}, mean=0.1, std=0.4) with figures of the untrained model, or "
+                "leave it out and scale returns by normalise_reward (--normalise-reward)"
+            )

@@ -157,3 +157,11 @@ def test_dialogues_are_rated_and_shown(tiny_config):
     assert set(figures) == FIGURES | {"rating_by_turn", "rating_later", "rating_later_ci95"}
     assert len(figures["rating_by_turn"]) == 2 and all(-4 <= rating <= 4 for rating in figures["rating_by_turn"])
     assert re.search(r"\[[+-]\d: .+\]", (run / "samples.md").read_text())
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_a_reward_whose_scale_moves_is_neither_trained_on_nor_evaluated(tiny_config, split):
+    """By its own figures every policy would earn about 0."""
+    with pytest.raises(ValueError, match=r"fits its scale anew .*--normalise-reward"):
+        make_env(tiny_config(reward="normalised(sentiment)"), 2, split)
+    make_env(tiny_config(reward="normalised(sentiment, 0.1, 0.4)"), 2, split)

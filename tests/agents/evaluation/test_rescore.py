@@ -160,3 +160,11 @@ def test_an_episode_that_a_model_cannot_hold_is_named():
         ValueError, match=r"1 of 2 episodes exceed the \d+ tokens of model 'reviews-lm', such as number 2"
     ):
         rescore(episodes, "length", model="reviews-lm")
+
+
+def test_a_scale_that_moves_with_the_episodes_is_refused():
+    episodes = [Episode(Example("x"), ("so good",)), Episode(Example("x"), ("so bad",))]
+    with pytest.raises(ValueError, match="fits its scale anew wherever it is paid"):
+        rescore(episodes, "1 + normalised(sentiment)")
+    fixed = rescore(episodes, "normalised(sentiment, 0.5, 0.25)").returns
+    assert fixed == pytest.approx((rescore(episodes, "sentiment").returns - 0.5) / 0.25)

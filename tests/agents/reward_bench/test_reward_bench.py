@@ -2,9 +2,11 @@
 
 import json
 import math
+import random
 import shutil
 import signal
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,10 @@ from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.reward_bench import RewardBench, bench_rewards
 from dyngen_agents.reward_bench.designs import Design, parts, read_designs
-from dyngen_agents.reward_bench.hacking import Verdict, judge
+from dyngen_agents.reward_bench.hacking import Verdict
 from dyngen_agents.reward_bench.matrix import build_matrix, constant_design
 from dyngen_agents.reward_bench.scores import MEASURES, Score, Scores, held_out, score
-from dyngen_agents.reward_bench.statistics import Estimate, jackknife_error, over_episodes, over_seeds, t_quantile
+from dyngen_agents.reward_bench.statistics import jackknife_error, over_episodes, over_seeds, t_quantile
 from dyngen_agents.runs.environment import draw_examples, make_env
 from dyngen_agents.training.metrics_log import read_metrics
 from dyngen_agents.training.train import train
@@ -55,23 +57,6 @@ def test_the_jackknife_of_a_mean_is_the_usual_error():
     without = np.array([np.delete(values, i).mean() for i in range(4)])
     assert jackknife_error(without) == pytest.approx(values.std(ddof=1) / 2)
     assert over_episodes(4.0, without) == (4.0, pytest.approx(1.96 * values.std(ddof=1) / 2))
-
-
-@pytest.mark.parametrize(
-    "own, held, expected, flag",
-    [
-        ((0.5, 0.1), {"a": (-0.2, 0.1), "b": (-9, 8.9)}, Verdict(("a", "b"), ()), "hacked"),
-        ((0.5, 0.1), {"a": (-0.2, 0.1), "b": (0.2, 0.1)}, Verdict(("a",), ("b",)), "partly hacked"),
-        ((0.5, 0.1), {"a": (0.2, 0.1), "b": (0.2, 0.3)}, Verdict((), ("a",)), ""),
-        ((0.5, 0.1), {"a": (-0.2, 0.2), "b": (-0.2, 0.3)}, Verdict(), ""),  # the interval holds 0
-        ((0.5, 0.6), {"a": (-0.2, 0.1)}, Verdict(), ""),  # what has not risen was not hacked
-        ((-0.5, 0.1), {"a": (-0.2, 0.1)}, Verdict(), ""),
-        ((0.5, 0.1), {}, Verdict(), ""),
-    ],
-)
-def test_the_rule(own, held, expected, flag):
-    verdict = judge(Estimate(*own), {name: Estimate(*change) for name, change in held.items()})
-    assert (verdict, verdict.flag) == (expected, flag)
 
 
 # ---------------------------------------------------------------- designs
@@ -116,14 +101,42 @@ def test_bad_designs_files(tmp_path, file, content, message):
 
 def test_what_is_held_out():
     assert parts(make_reward(TWO["even"])) >= {Sentiment, Keywords, Fluency}
-    quality = {"human_rating", "vader", "fluency", "distinct_2"}
+    quality = {"human_rating", "vader", "fluency", "distinct_2", "diversity"}
     for expression, own in [
         ("sentiment", {"vader"}),
         ("-(2*sentiment + length)*fluency", {"vader", "fluency"}),
         ("human_rating", {"human_rating"}),
         ("keywords('film')", set()),
+        ("clip(sentiment, 0, 1)", {"vader"}),
+        ("normalised(sentiment, 0, 1)", {"vader"}),
+        ("delayed(sentiment, 'token')", {"vader"}),
+        ("delayed(clip(2*sentiment*human_rating) - length)", {"vader", "human_rating"}),
+        ("shaped(length, fluency)", {"fluency"}),
+        ("sentiment - repetition", {"vader", "distinct_2", "diversity"}),
     ]:
         assert {measure.key for measure in held_out(Design("x", expression))} == quality - own
+
+
+OWN = """
+from dyngen_env.rewards import Fluency, Reward, Sentiment
+
+class Best(Reward):
+    name = "best"
+
+    def __init__(self, *others):
+        self.others = {"all": [(1.0, other) for other in others]}
+
+    def __call__(self, transition):
+        return max(reward(transition) for _, reward in self.others["all"])
+
+best = 2 * Best(Sentiment(), Fluency())
+"""
+
+
+def test_what_is_inside_a_reward_of_ones_own_is_not_held_out(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    held = {measure.key for measure in held_out(Design("x", f"{tmp_path / 'mine.py'}:best"))}
+    assert held == {"human_rating", "distinct_2", "diversity"}
 
 
 # ---------------------------------------------------------------- scores and matrix
@@ -152,6 +165,10 @@ def test_scores_are_what_an_env_pays_and_what_evaluate_finds(tiny_config):
     assert measures["kl"] > 1e-4  # something was learned
     assert measures["distinct_2"] == figures["distinct_2"]
     assert measures["length"] == figures["length_mean"]
+    assert measures["kl_episode"] == pytest.approx(measures["kl"] * measures["length"])
+    bigrams = [tuple(pair) for text in batch.texts for pair in pairwise(text.lower().split())]
+    draws = [len(set(random.Random(i).sample(bigrams, min(24, len(bigrams))))) for i in range(2000)]
+    assert measures["diversity"] == pytest.approx(np.mean(draws) / min(24, len(bigrams)), abs=0.01)
     assert measures["vader"] == pytest.approx(figures["vader"], abs=1e-6)
     assert measures["fluency"] == pytest.approx(figures["reward_mean"], abs=1e-5)
     assert found.samples == tuple(zip(batch.prompts[:3], batch.texts[:3], strict=True))
@@ -180,11 +197,9 @@ def test_a_matrix_over_seeds_compares_each_seed_with_itself():
     assert matrix.rows["x"].measures["vader"].change == (-1, 0)
     assert matrix.rows["x"].measures["kl"].effect is None  # the untrained KL has no spread
     assert not cell.change.above_zero
-    assert matrix.verdicts == {"x": Verdict()}
-    surer = [replace(policy, rewards={"x": Score(10 * s + 2.0, policy.rewards["x"].without)})
-             for s, policy in enumerate(trained)]  # fmt: skip
-    verdict = build_matrix([Design("x", "human_rating")], {None: untrained, "x": surer}).verdicts["x"]
-    assert verdict.fallen == ("vader", "fluency", "distinct_2")  # length and KL say nothing about quality
+    assert [(c.measure, c.found) for c in matrix.comparisons] == [("vader", -1), ("fluency", -1)]
+    # Neither length, KL nor diversity say anything about quality.
+    assert matrix.verdicts == {"x": Verdict(("vader", "fluency"))} and matrix.verdicts["x"].flag == "hacked"
 
 
 def test_a_matrix_of_one_seed_pairs_the_episodes():
@@ -363,6 +378,7 @@ def test_an_error_in_training_names_the_design(bench):
     [
         ({"fine": "sentiment", "bad": "sentiment + fluency('nonesuch')"}, "design 'bad' = .* no model 'nonesuch'"),
         ({"fine": "sentiment", "bad": "matches('[')"}, "design 'bad' = .* no regular expression"),
+        ({"fine": "sentiment", "bad": "clip(normalised(sentiment))"}, "design 'bad' = .* fits its scale anew"),
         ({"fine": "length(9)", "bad": "0*length"}, "design 'bad' = .* pays the untrained model the same"),
     ],
 )

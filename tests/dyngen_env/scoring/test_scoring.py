@@ -1,11 +1,13 @@
 """Pure scores of text, against hand arithmetic."""
 
 import random
+from collections import Counter
 
+import numpy as np
 import pytest
 from vaderSentiment.vaderSentiment import BOOSTER_DICT, NEGATE, SPECIAL_CASES, SentimentIntensityAnalyzer
 
-from dyngen_env.scoring.diversity import distinct_n, repeated_share
+from dyngen_env.scoring.diversity import distinct_n, rarefied, repeated_share
 from dyngen_env.scoring.keywords import share_mentioned
 from dyngen_env.scoring.sentiment import vader, vader_shares
 
@@ -30,6 +32,30 @@ def test_distinct_n(texts, n, expected):
 )
 def test_repeated_share(text, n, expected):
     assert repeated_share(text, n) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("often", "size", "expected"),
+    [
+        ({3: 1, 1: 1}, 2, 1.5 / 2),  # a a a b: half of the pairs are a a
+        ({1: 5}, 3, 1.0),
+        ({5: 1}, 3, 1 / 3),
+        ({2: 2}, 9, 2 / 4),  # fewer than asked for: all of them
+        ({}, 3, 0.0),
+        ({0: 4, 1: 2}, 2, 1.0),
+    ],
+)
+def test_diversity_at_equal_length(often, size, expected):
+    assert rarefied(often, size) == pytest.approx(expected)
+
+
+def test_longer_texts_of_the_same_words_are_no_less_diverse():
+    """Distinct-n falls with the length of what it is taken over; of equally many n-grams it does not."""
+    rng = np.random.default_rng(0)
+    short, long = rng.integers(50, size=100), rng.integers(50, size=1000)
+    of = [Counter(Counter(words.tolist()).values()) for words in (short, long)]
+    assert distinct_n([" ".join(map(str, long))], 1) < 0.1 < distinct_n([" ".join(map(str, short))], 1) / 4
+    assert abs(rarefied(of[0], 50) - rarefied(of[1], 50)) < 0.06
 
 
 @pytest.mark.parametrize(

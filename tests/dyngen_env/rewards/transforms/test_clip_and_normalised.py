@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 
 from dyngen_env import Feedback
 from dyngen_env.rewards import Clip, Normalised, Reward, make_reward
+from dyngen_env.rewards.transforms.normalise import refuse_moving_scales
 from dyngen_env.testing import check_reward
 from tests.support.envs import END, Talker, batch, single, write
 
@@ -135,3 +138,19 @@ def test_absorbed_rows_do_not_count():
     values = torch.tensor([END - 97, 1, 3]).double()
     assert (bound.seen.count, bound.seen.mean) == (3, float(values.mean()))
     assert bound.seen.std == pytest.approx(float(values.std(correction=0)))
+
+
+@pytest.mark.parametrize(
+    ("expression", "moves"),
+    [
+        ("normalised(length)", True),
+        ("sentiment + 0.5*delayed(clip(normalised(length)*sentiment), 'episode')", True),
+        ("shaped(sentiment, normalised(length))", True),
+        ("normalised(length, 0.5, 0.25)", False),
+        ("clip(sentiment)", False),
+    ],
+)
+def test_a_scale_that_moves_is_refused_where_policies_are_compared(expression, moves):
+    refused = pytest.raises(ValueError, match=r"normalised\(.* fits its scale anew .* mean=0.1, std=0.4")
+    with refused if moves else nullcontext():
+        refuse_moving_scales(make_reward(expression))
