@@ -22,8 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks import gpu_parts
 from benchmarks.gpu_setting import Sizes, measured_bandwidth, release, sync
 from benchmarks.harness import machine, versions
