@@ -34,7 +34,7 @@ ENDS = {
     "user": "the user ended the dialogue without having got what they wanted",
     "goal": "the user got what they wanted",
     "steps": "`max_episode_steps` are used up (truncated)",
-    "context": "the context cannot hold the user's answer and a token more (truncated)",
+    "context": "the context cannot hold the user's answer and a token more (terminated and truncated)",
 }
 ALONE = ("stop", "length", "illegal", "steps")  # how episodes end where no user answers
 TALKING = ("turns", "user", "goal", "illegal", "context", "steps")  # and where one does
