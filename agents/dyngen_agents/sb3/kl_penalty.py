@@ -12,6 +12,7 @@ from dyngen_agents.sb3.evaluation import evaluate, hidden_before_choice, states_
 from dyngen_agents.sb3.policy import LMActorCritic
 from dyngen_agents.sb3.segments import find_spans, gather, pack, scatter
 from dyngen_env.lm.distribution import SamplingConfig
+from dyngen_env.lm.loading.fingerprint import check_unchanged
 from dyngen_env.lm.loading.models import load_model
 
 SEGMENTS_AT_A_TIME = 64  # bounds the reference's memory
@@ -35,7 +36,8 @@ class KLPenalty(BaseCallback):
             policy began with.
 
     Raises:
-        ValueError: β is negative, or the reference has fewer tokens than the policy.
+        ValueError: β is negative, the reference has fewer tokens than the policy, or it is the model that the policy
+            began with and has changed on disk since.
         TypeError: the run's policy is not an `LMActorCriticPolicy`, nor its maskable sibling.
     """
 
@@ -50,6 +52,8 @@ class KLPenalty(BaseCallback):
         policy = self.model.policy
         if not isinstance(policy, LMActorCritic):
             raise TypeError(f"KLPenalty needs an LMActorCriticPolicy, the run has a {type(policy).__name__}")
+        if self.ref_model is None and policy.model_fingerprint is not None:
+            check_unchanged(policy.model_name, policy.model_fingerprint, "this policy began with it")
         lm = load_model(self.ref_model or policy.model_name, device=self.model.device)
         sampling = SamplingConfig(temperature=policy.sampling.temperature)
         distribution = policy.lm_policy.distribution.with_sampling(sampling)

@@ -9,6 +9,7 @@ log-probs of rollout and update differ by 0.3 nats.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from dyngen_agents.sb3.evaluation import (
 )
 from dyngen_agents.sb3.segments import Segments
 from dyngen_env.lm.distribution import SamplingConfig, TokenDistribution
+from dyngen_env.lm.loading.fingerprint import fingerprint
 from dyngen_env.lm.loading.models import context_window, load_config, load_model, load_tokenizer
 from dyngen_env.lm.sampling import greedy, sample
 from dyngen_env.text.huggingface import adapted
@@ -90,6 +92,7 @@ class LMActorCritic:
         tokenizer, banned = adapted(load_tokenizer(self.model_name)), getattr(self.action_space, "banned", ())
         distribution = TokenDistribution.of(tokenizer, self.sampling, banned)
         self.lm_policy = CausalLMPolicy(load_model(self.model_name, fresh=True), distribution)
+        self.model_fingerprint: str | None = fingerprint(self.model_name)
         parameters = self.lm_policy.parameters()
         self.optimizer = self.optimizer_class(parameters, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
@@ -103,6 +106,18 @@ class LMActorCritic:
             optimizer_class=self.optimizer_class,
             optimizer_kwargs=self.optimizer_kwargs,
         )
+
+    def get_extra_state(self) -> str | None:
+        """What is saved beside the weights: the fingerprint of the model that training began with."""
+        return self.model_fingerprint
+
+    def set_extra_state(self, state: str | None) -> None:
+        """The inverse of `get_extra_state`; None in files of version 0.1, which did not save it."""
+        self.model_fingerprint = state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's own, for the files of version 0.1, too."""
+        return super().load_state_dict({"_extra_state": None, **state_dict}, strict, assign)  # type: ignore[misc]
 
     def set_training_mode(self, mode: bool) -> None:
         """Drop the key-value cache before the weights change. Dropout stays off in either mode."""
