@@ -7,6 +7,9 @@ behind that name change, the same adapters are another policy, and the same poli
 from __future__ import annotations
 
 import hashlib
+import re
+import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import huggingface_hub
 
 from dyngen_env.lm.loading.models import load_config
 from dyngen_env.lm.loading.sources import resolve
+from dyngen_env.user_cache import user_cache
 
 # What decides which numbers a folder's model gives for which text. Whatever else lies there may change.
 DECISIVE = (
@@ -21,13 +25,16 @@ DECISIVE = (
     *("tokenizer*.json", "vocab.*", "merges.txt", "*.model", "chat_template*"),
 )
 
+LARGE = 16 << 20  # bytes of a file whose hash is worth a place on disk
+SETTLED = 2_000_000_000  # ns: a file that changed later might change again within one tick of its clock
+
 
 def fingerprint(name: str) -> str:
     """A string that is equal for equal models, wherever they lie and whenever they were written.
 
     `sha256:...` of a `.gguf` file, or of the configuration, weights and tokenizer in a folder; for a hub id
-    `commit:...`, of the snapshot that `load_model` would load. All bytes are read, once for each state of a file: about
-    a second for a gigabyte.
+    `commit:...`, of the snapshot that `load_model` would load. All bytes are read, about a second for a gigabyte; the
+    hashes of large files are kept in the user's cache, so that the next start does not read them again.
 
     Args:
         name: of a model, as for `load_model`.
@@ -72,13 +79,31 @@ def _snapshot(name: str) -> str:
 
 
 def _sha256(file: Path) -> str:
-    state = file.stat()
-    return _content(file, (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
+    """The hash of a file's bytes. What was read once is kept, on disk too, for as long as the file stays as it was."""
+    found = file.stat()
+    if time.time_ns() - found.st_ctime_ns < SETTLED:
+        return _read(file)
+    return _kept(file.resolve(), (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
 
 
 @lru_cache(maxsize=256)
-def _content(file: Path, state: tuple[int, ...]) -> str:
-    """The hash of a file's bytes. `state` changes when they do, and so tells the cache."""
+def _kept(file: Path, state: tuple[int, ...]) -> str:
+    """`_read`, once for all processes of a user. `state` is another one whenever the bytes are others: nobody can set
+    the time of a file's last change, `st_ctime`."""
+    place = user_cache() / "sha256" / hashlib.sha256(repr((str(file), state)).encode()).hexdigest()
+    with suppress(OSError, UnicodeDecodeError):
+        digest = place.read_text()
+        if re.fullmatch("[0-9a-f]{64}", digest):  # else the disk was full while it was written
+            return digest
+    digest = _read(file)
+    if state[0] >= LARGE:
+        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(digest)
+    return digest
+
+
+def _read(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

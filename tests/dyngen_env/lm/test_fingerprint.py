@@ -3,12 +3,14 @@
 import hashlib
 import os
 import shutil
+import time
 
 import huggingface_hub
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from dyngen_env.lm.loading import fingerprint as module
 from dyngen_env.lm.loading.fingerprint import check_unchanged, fingerprint
 
 SNAPSHOT = "0123456789abcdef0123456789abcdef01234567"
@@ -40,6 +42,45 @@ def test_a_changed_byte_is_another_fingerprint(folder, name):
     (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # of the same size
     os.utime(folder / name, ns=(times.st_atime_ns, times.st_mtime_ns))  # and the same time, as a copy may have
     assert fingerprint(str(folder)) != before
+
+
+@pytest.fixture
+def settled(monkeypatch, tmp_path):
+    """Files count as unchanging at once, and all are large; the user's cache is a folder of the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "SETTLED", 0)
+    monkeypatch.setattr(module, "LARGE", 0)
+    module._kept.cache_clear()
+    yield tmp_path / "cache" / "dyngen" / "sha256"
+    module._kept.cache_clear()
+
+
+def test_another_process_does_not_read_a_file_again_until_it_changes(folder, settled, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        module, "_read", lambda file: reads.append(file.name) or hashlib.sha256(file.read_bytes()).hexdigest()
+    )
+    before = fingerprint(str(folder))
+    assert sorted(reads) == ["config.json", "model.safetensors"]
+    module._kept.cache_clear()  # as a new process begins
+    assert fingerprint(str(folder)) == before and len(reads) == 2
+    time.sleep(0.05)  # more than a tick of the file system's clock
+    content, times = (folder / "model.safetensors").read_bytes(), (folder / "model.safetensors").stat()
+    (folder / "model.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(folder / "model.safetensors", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert fingerprint(str(folder)) != before and reads[2:] == ["model.safetensors"]
+
+
+def test_a_cache_that_is_damaged_or_cannot_be_written_does_no_harm(folder, settled):
+    before = fingerprint(str(folder))
+    for number, place in enumerate(settled.iterdir()):
+        place.write_bytes(b"" if number else b"\xff" * 64)
+    module._kept.cache_clear()
+    assert fingerprint(str(folder)) == before
+    shutil.rmtree(settled)
+    settled.write_text("a file where the folder should be")
+    module._kept.cache_clear()
+    assert fingerprint(str(folder)) == before
 
 
 def test_shards_in_another_order_are_another_model(folder):
