@@ -161,7 +161,7 @@ def warp_logits(logits: Tensor, legal: Tensor | None = None, sampling: SamplingC
     if legal is not None:
         # Adding -inf does what masked_fill does, and costs the backward pass nothing.
         penalty = torch.zeros(legal.shape, device=legal.device).masked_fill_(~legal, -torch.inf)
-        logits = logits[..., : legal.shape[-1]].float() + penalty
+        logits = logits[..., : legal.shape[-1]] + penalty  # float32, whatever the model's precision is
     if s.temperature == 0:  # the limit from above: all mass on the most likely token, the first of equals
         return torch.full_like(logits, -torch.inf, dtype=torch.float32).scatter(-1, logits.argmax(-1, True), 0.0)
     logits = logits.float() / s.temperature if s.temperature != 1.0 else logits.float()

@@ -95,7 +95,8 @@ class Decoder:
         """By what rows attend to their cached tokens, once something was loaded (`lm.engine.one_token`)."""
         if self._one_token is None:
             return "nothing yet"
-        return self._one_token.attention + (", compiled" if self._one_token.compiled else "")
+        step = self._one_token
+        return step.attention + (", fused layers" if step.fused else "") + (", compiled" if step.compiled else "")
 
     def begin(self, seed: int, rows: Tensor, step: int) -> None:
         """Rows (B,) draw with this seed, from this step on. Nothing has been chosen."""

@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from dyngen_env.lm.engine.compatibility import agree
 from dyngen_env.lm.engine.forward import CachedForward
+from dyngen_env.lm.engine.fused_layers import fused_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,65 +44,56 @@ class OneToken:
 
     Attributes:
         attention: KERNEL, GROUPED or MODEL.
-        compiled: whether the forward is compiled.
+        fused: whether norms and rotary positions are one kernel each (`fused_layers`).
+        compiled: whether the forward is compiled, which leaves fusing to inductor.
     """
 
     def __init__(self, forward: CachedForward, tokens: torch.Tensor, lengths: torch.Tensor, compile: bool = False):
         self._forward, self._width = forward, tokens.shape[1]
-        self.compiled = False
-        self.attention = self._fastest(tokens, lengths)
+        self.attention, self.fused, self.compiled = MODEL, False, False
+        if forward.model.config._attn_implementation == "sdpa":
+            _register()
+            on_gpu = tokens.device.type == "cuda" and _attend is not None
+            if not (on_gpu and forward.attends_to_all and self._take("attention", KERNEL, tokens, lengths)):
+                self._take("attention", GROUPED, tokens, lengths)
+            if on_gpu and not compile:
+                self._take("fused", True, tokens, lengths)
         if compile:
-            reason = self._difference(tokens, lengths, self.attention, compiled=True)
-            self.compiled = reason is None
-            if reason is not None:
-                log.warning("%s is not compiled (%s)", type(forward.model).__name__, reason)
+            self._take("compiled", True, tokens, lengths)
+
+    def _take(self, name: str, choice: str | bool, tokens: torch.Tensor, lengths: torch.Tensor) -> bool:
+        """Run in that way from now on, if it gives what the model itself gives; else one warning says what differs."""
+        before = getattr(self, name)
+        theirs = self._forward.run(tokens, lengths, None, 1, self._width)
+        setattr(self, name, choice)
+        try:
+            ours = self(tokens, lengths, self._width)
+            if agree(ours, theirs, cached=True):
+                return True
+            reason = f"hidden states differ by {float((ours.float() - theirs.float()).abs().max()):.3g}"
+        except Exception as error:  # what a kernel, a compiler or an architecture's layers do not take
+            reason = f"{type(error).__name__}: {error}"
+            log.debug("%s by %s", name, choice, exc_info=True)
+        setattr(self, name, before)
+        log.warning("%s by %s does not suit %s (%s)", name, choice, type(self._forward.model).__name__, reason)
+        return False
 
     def __call__(self, tokens: torch.Tensor, lengths: torch.Tensor, end: int) -> torch.Tensor:
         """Run the last tokens; nothing is read on the host. No row is longer than `end`, a value of `self.end`."""
-        return self._run(self.attention, tokens, lengths, end, self.compiled)
+        # The kernel is told the lengths where others are told a mask: transformers hands 4-D masks on as they are.
+        mask = lengths.to(torch.int32).view(-1, 1, 1, 1) if self.attention == KERNEL else None
+        model = self._forward.model
+        with (
+            _our_attention(model) if self.attention != MODEL else nullcontext(),
+            fused_layers(model) if self.fused else nullcontext(),
+        ):
+            return self._forward.run(tokens, lengths, None, 1, end, mask, self.compiled)
 
     def end(self, longest: int) -> int:
         """How many cached positions to attend to if the longest row has so many tokens."""
         if self.attention == KERNEL:
             return self._width
         return min(self._width, max(SHORTEST, 1 << (longest - 1).bit_length()))
-
-    def _run(
-        self, attention: str, tokens: torch.Tensor, lengths: torch.Tensor, end: int, compiled: bool = False
-    ) -> torch.Tensor:
-        # The kernel is told the lengths where others are told a mask: transformers hands 4-D masks on as they are.
-        mask = lengths.to(torch.int32).view(-1, 1, 1, 1) if attention == KERNEL else None
-        with nullcontext() if attention == MODEL else _our_attention(self._forward.model):
-            return self._forward.run(tokens, lengths, None, 1, end, mask, compiled)
-
-    def _fastest(self, tokens: torch.Tensor, lengths: torch.Tensor) -> str:
-        """The fastest attention that gives what the model's own does."""
-        candidates = []
-        if self._forward.model.config._attn_implementation == "sdpa":
-            _register()
-            if tokens.device.type == "cuda" and self._forward.attends_to_all and _attend is not None:
-                candidates.append(KERNEL)
-            candidates.append(GROUPED)
-        for attention in candidates:
-            reason = self._difference(tokens, lengths, attention)
-            if reason is None:
-                return attention
-            log.warning("attention by %s does not suit %s (%s)", attention, type(self._forward.model).__name__, reason)
-        return MODEL
-
-    def _difference(
-        self, tokens: torch.Tensor, lengths: torch.Tensor, attention: str, compiled: bool = False
-    ) -> str | None:
-        """How hidden states differ from those by the model's own attention, or what error there is; None: nothing."""
-        theirs = self._run(MODEL, tokens, lengths, self._width)
-        try:
-            ours = self._run(attention, tokens, lengths, self.end(1) if compiled else self._width, compiled)
-        except Exception as error:  # what a kernel, a compiler or an architecture's layers do not take
-            log.debug("attention by %s, compiled: %s", attention, compiled, exc_info=True)
-            return f"{type(error).__name__}: {error}"
-        if agree(ours, theirs, cached=True):
-            return None
-        return f"hidden states differ by {float((ours.float() - theirs.float()).abs().max()):.3g}"
 
 
 def one_token_attention(
