@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Unpack
 from torch import Tensor
 
 from dyngen_agents.algorithms.algorithm import AlgorithmState, Diagnostics, Play, Quantity
+from dyngen_agents.algorithms.critic_scale import CriticScale
 from dyngen_agents.algorithms.minibatch_pass import Piece
 from dyngen_agents.algorithms.policy_gradient import PolicyGradient, RunShape
 from dyngen_agents.algorithms.settings import check_settings
@@ -47,7 +48,10 @@ class PPOConfig:
     clip_coef: float = 0.2
     """ε of the clipped surrogate."""
     value_clip: float = 0.2
-    """How far the value may move from the rollout's, in units of return."""
+    """How far the value may move from the rollout's, in units of return, or with `scale_values` of its deviation."""
+    scale_values: bool = False
+    """Measure the critic's targets in their running deviation (Pop-Art, van Hasselt et al. 2016), so that it learns as
+    well from rewards of any size."""
     vf_coef: float = 0.5
     """Weight of the value loss (Schulman et al. 2017 have 1, Huang et al. 0.1): here a better critic pays."""
     value_gradient: bool = True
@@ -81,6 +85,7 @@ class PPO:
         self, policy: CausalLMPolicy, reference: Reference, config: PPOConfig | None = None, **run: Unpack[RunShape]
     ):
         self.policy, self.config, self.alarm = policy, config or PPOConfig(), ValueAlarm()
+        self.critic_scale = CriticScale(policy.value_head)
         c = self.config
         self.common = PolicyGradient(
             policy,
@@ -119,17 +124,22 @@ class PPO:
         """
         c, mask = self.config, batch.completion_mask
         rewards, ref_logprobs = self.common.penalised_rewards(batch)
-        advantages, returns = gae(rewards, batch.values, batch.bootstrap, mask, c.gamma, c.gae_lambda)
+        values = batch.values
+        if c.scale_values:
+            values = self.critic_scale.observe(values, rewards, batch.bootstrap, mask, c.gamma)
+        std = self.policy.value_head.std
+        advantages, returns = gae(rewards, values, batch.bootstrap, mask, c.gamma, c.gae_lambda)
         scale = 1.0
         if c.whiten_advantages:
             scale = float(advantages[mask].std(correction=0)) + 1e-8
             advantages = masked_whiten(advantages, mask)
 
         def token_terms(new: Evaluation, piece: Piece) -> dict[str, Tensor]:
-            old_logprobs, old_values = piece.of(batch.logprobs), piece.of(batch.values)
+            old_logprobs = piece.of(batch.logprobs)
+            expected, old, target = (x / std for x in (new.values, piece.of(values), piece.of(returns)))
             return {
                 "policy_loss": clipped_surrogate(new.logprobs, old_logprobs, piece.of(advantages), c.clip_coef),
-                "value_loss": clipped_value_loss(new.values, old_values, piece.of(returns), c.value_clip),
+                "value_loss": clipped_value_loss(expected, old, target, c.value_clip),
                 "entropy": new.entropies,
                 "approx_kl": approx_kl(new.logprobs, old_logprobs),
                 "clip_fraction": clip_fraction(new.logprobs, old_logprobs, c.clip_coef),
@@ -137,22 +147,27 @@ class PPO:
 
         weights = {"policy_loss": 1.0, "value_loss": c.vf_coef, "entropy": -c.ent_coef}
         metrics = self.common.gradient_steps(batch, token_terms, weights, scale)
-        metrics["value_alarm"] = float(self.alarm.check(batch.values, rewards, mask, c.gamma))
-        metrics["value_mean"] = float(masked_mean(batch.values, mask))
-        metrics["explained_variance"] = explained_variance(batch.values, returns, mask)
+        metrics["value_alarm"] = float(self.alarm.check(values, rewards, mask, c.gamma))
+        metrics["value_mean"] = float(masked_mean(values, mask))
+        metrics["explained_variance"] = explained_variance(values, returns, mask)
         return metrics | self.common.end_update(batch, ref_logprobs)
 
     def state(self) -> AlgorithmState:
         """That of every policy-gradient algorithm, the value head, and the largest return seen."""
         common = self.common.state()
         head = {f"value_head.{name}": tensor for name, tensor in self.policy.value_head.state_dict().items()}
-        return AlgorithmState(common.tensors | head, common.values | {"largest_return": self.alarm.largest})
+        values = {"largest_return": self.alarm.largest, "critic_scale": self.critic_scale.state()}
+        return AlgorithmState(common.tensors | head, common.values | values)
 
     def load_state(self, state: AlgorithmState, *, for_training: bool = True) -> None:
         """The inverse of `state`."""
         self.common.load_state(state, for_training=for_training)
-        self.policy.value_head.load_state_dict(state.under("value_head."))
-        self.alarm.largest = state.values.get("largest_return", 0.0)  # runs of 0.2 and before have none
+        # Runs of 0.2 and before have weight and bias alone.
+        head = self.policy.value_head
+        head.load_state_dict(head.state_dict() | state.under("value_head."))
+        self.alarm.largest = state.values.get("largest_return", 0.0)
+        if scale := state.values.get("critic_scale"):
+            self.critic_scale.load_state(scale)
 
     def diagnostics(self, batch: Trajectories) -> Diagnostics:
         """The rewards that it learns from, advantages before whitening, and values."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dyngen_agents.policy.reference import Reference
+from dyngen_agents.policy.value_head import ValueHead
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import head_shape, hidden_states, lm_head
@@ -62,10 +63,7 @@ class CausalLMPolicy(nn.Module):
         if distribution.legal is not None and width < len(distribution.legal):
             raise ValueError(f"policy has {width} tokens, env has {len(distribution.legal)}: give both the same model")
         self.lm, self.distribution = lm, distribution.to(lm.device)
-        # Zero at first: V = 0 until something was learned (Huang et al. 2023).
-        self.value_head = nn.Linear(hidden_size, 1, device=lm.device, dtype=torch.float32)
-        nn.init.zeros_(self.value_head.weight)
-        nn.init.zeros_(self.value_head.bias)
+        self.value_head = ValueHead(hidden_size, lm.device)
         self.decoders: dict[tuple[int, int], Any] = {}  # see `policy.decoder.decoder_for`
         self.train(False)
 
