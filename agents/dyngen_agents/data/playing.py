@@ -18,7 +18,7 @@ from dyngen_agents.policy.decoder import Decoder, decoder_for
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 
 Act = Callable[[Tensor, Tensor], Action]
-MOST_STEPS = 32  # between two looks of the host: so long a user waits at most for what Ctrl-C does
+MOST_STEPS = 16  # between two looks of the host. A look costs less than a step; the last row may end after the first
 WAITING = 0.05  # of a row's time it may wait at most, on average, for the host to see that its turn has ended
 
 

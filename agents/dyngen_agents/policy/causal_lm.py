@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,16 +47,18 @@ class CausalLMPolicy(nn.Module):
         lm: any causal LM of transformers. Dropout stays off: it would cost 0.3 nats of log-prob mismatch.
         distribution: what may be written and how it is drawn: `env.token_distribution(sampling)`. It moves with the
             policy from device to device.
-        compile: on a GPU, let inductor fuse the elementwise parts of the step that `collect` captures. The first
-            rollout takes a minute longer.
+        compile: let inductor fuse the elementwise parts of the step that `collect` captures; the first rollout takes a
+            minute longer. "auto": on a GPU alone.
 
     Raises:
-        ValueError: the model's head is narrower than the distribution has tokens, or the model is not one that this
-            package can use (`dyngen_env.lm.engine.compatibility`).
+        ValueError: `compile` is something else, the model's head is narrower than the distribution has tokens, or the
+            model is not one that this package can use (`dyngen_env.lm.engine.compatibility`).
     """
 
-    def __init__(self, lm: PreTrainedModel, distribution: TokenDistribution, compile: bool = False):
+    def __init__(self, lm: PreTrainedModel, distribution: TokenDistribution, compile: bool | Literal["auto"] = False):
         super().__init__()
+        if compile not in (True, False, "auto"):
+            raise ValueError(f'compile={compile!r}: expected True, False or "auto"')
         self.compile_step = compile
         self.engine = Engine(lm)
         width, hidden_size = head_shape(lm)

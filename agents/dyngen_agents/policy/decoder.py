@@ -7,6 +7,8 @@ number of steps may be taken before the host looks.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -24,6 +26,8 @@ from dyngen_env.lm.sampling import seed_tensor, uniforms
 from dyngen_env.mdp.banned import BannedWords
 from dyngen_env.mdp.dynamics import Rules
 from dyngen_env.mdp.state import STEPS, TokenState
+
+log = logging.getLogger(__name__)
 
 KEPT = 2  # decoders of a policy: one for training, one for evaluation
 
@@ -122,7 +126,9 @@ class Decoder:
                 self.graphs.clear()
                 self._pool = memory_pool(self.device)
                 held = self._held()
-                self._one_token = OneToken(forward, self.memory.state.tokens, held, self.policy.compile_step)
+                wish = self.policy.compile_step
+                compile = self.device.type == "cuda" if wish == "auto" else bool(wish)
+                self._one_token = OneToken(forward, self.memory.state.tokens, held, compile)
                 self._cache = (forward, forward.slots.addresses())  # of slots that it may just have made
         return True
 
@@ -137,8 +143,11 @@ class Decoder:
         assert self._one_token is not None
         end = self._one_token.end(min(longest + count - 1, self.memory.state.tokens.shape[1]))
         if (end, greedy) not in self.graphs:
+            start = time.perf_counter()
             self.graphs[end, greedy] = captured(lambda: self._step(end, greedy), self.memory.tensors(), self._pool)
             self.captures += 1
+            seconds, rows = time.perf_counter() - start, len(self.memory.last)
+            log.info("a step of %d rows, attention by %s, made ready in %.1f s", rows, self.attention, seconds)
         step = self.graphs[end, greedy]
         for _ in range(count):
             step()

@@ -145,6 +145,7 @@ class Learner:
             "length": float(batch.completion_lengths.float().mean()),
             "distinct_2": distinct_n(batch.texts, 2),
             "stopped": int(batch.stopped.sum()) / len(batch),
+            "idle_share": batch.idle_share,
             **learned,
         }
 

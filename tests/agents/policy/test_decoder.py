@@ -116,6 +116,11 @@ def test_a_step_that_cannot_be_captured_runs_uncaptured_with_a_warning(device, m
     assert torch.equal(ours.tokens.real_, theirs.tokens.real_)
 
 
+def test_compile_is_asked_for_by_one_of_three_words():
+    with pytest.raises(ValueError, match="True, False or"):
+        CausalLMPolicy(small_lm(), small_env(2).token_distribution(), compile="always")
+
+
 def test_rows_of_other_shapes_have_decoders_of_their_own_and_few_are_kept(device):
     lm = put_module(small_lm())
     env = small_env(4, device="cuda:0")

@@ -94,6 +94,26 @@ def test_attention_that_does_not_suit_a_model_is_not_used(how, monkeypatch, capl
     torch.testing.assert_close(logits, uncached(model, tokens, lengths), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_a_step_is_compiled_if_that_works_and_a_warning_says_if_not(works, monkeypatch, caplog):
+    def compiled(function, dynamic):
+        def run(*arguments, **keywords):
+            if not works:
+                raise RuntimeError("inductor refuses")
+            return function(*arguments, **keywords)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    model, generator = tiny_model("llama"), torch.Generator().manual_seed(1)
+    tokens, lengths = random_rows(generator)
+    with torch.no_grad():
+        step = OneToken(Engine(model).fill(tokens, lengths), tokens, lengths, compile=True)
+        logits = lm_head(model, step(tokens, lengths, 32))
+    assert (step.compiled, len(caplog.records)) == (works, 0 if works else 1)
+    torch.testing.assert_close(logits, uncached(model, tokens, lengths), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="a Triton kernel needs a GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("heads", "shared", "dim"), [(9, 3, 64), (12, 12, 64), (32, 8, 128), (4, 1, 80)])
