@@ -56,6 +56,8 @@ class Reward:
         on_tokens: whether it can be computed on a GPU without the host: it reads the tensors of the transition and
             nothing else, neither `rows` nor text, by the same operations whatever is in them, so that a CUDA graph can
             hold it, and returns 0 where no turn ended unless it pays per token. Such a reward never makes a step wait.
+        cheap: whether scoring a text costs so little, some microseconds, that the text so far may be scored after every
+            token.
     """
 
     name: str = "reward"
@@ -63,6 +65,7 @@ class Reward:
     every_step: bool = False
     on_tokens: bool = False
     held_until: str | None = None
+    cheap: bool = False
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         raise NotImplementedError

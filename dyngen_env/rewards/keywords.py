@@ -21,6 +21,7 @@ class Keywords(Reward):
     """
 
     name = "keywords"
+    cheap = True
 
     def __init__(self, *words: str):
         if not words or not all(isinstance(word, str) and word.strip() for word in words):

@@ -22,6 +22,7 @@ class Length(Reward):
     """
 
     name = "length"
+    cheap = True
 
     def __init__(self, target: int = 20):
         if target < 1:

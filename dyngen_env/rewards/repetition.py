@@ -22,6 +22,7 @@ class Repetition(Reward):
     """
 
     name = "repetition"
+    cheap = True
 
     def __init__(self, n: int = 2):
         if not isinstance(n, int) or n < 1:

@@ -16,6 +16,7 @@ class Sentiment(Reward):
     """
 
     name = "sentiment"
+    cheap = True
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return pay_turns(transition, [vader(text) for text in transition.completions])

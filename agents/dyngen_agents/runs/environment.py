@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 import dyngen_env  # noqa: F401  registers the ids
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.imported import imported, is_imported
 from dyngen_env.envs.vector_env import TextGenVectorEnv
-from dyngen_env.rewards import Reward, make_reward
+from dyngen_env.rewards import Reward, delayed, make_reward
+from dyngen_env.rewards.transforms.delay import dense_where_cheap
 from dyngen_env.rewards.transforms.normalise import refuse_moving_scales
 from dyngen_env.tasks import Prompts, read_prompts
 from dyngen_env.types import Example
@@ -25,12 +28,18 @@ log = logging.getLogger(__name__)
 
 
 def make_env(
-    config: TrainConfig, num_envs: int, split: str, reward: CustomReward = None, user: User | None = None
+    config: TrainConfig,
+    num_envs: int,
+    split: str,
+    reward: CustomReward = None,
+    user: User | None = None,
+    credit: Callable[[Reward], Reward] | None = None,
 ) -> TextGenVectorEnv:
     """The batched env of `config` over the "train" or "eval" part of its prompts, with tensors on its device.
 
     Args:
         reward, user: used instead of the configured ones.
+        credit: makes another reward of the env's, with the same sum over every episode (see `credit_of`).
 
     Raises:
         ValueError: the env is none of ours, has no language model, cannot be built, or pays a reward whose scale moves
@@ -40,6 +49,8 @@ def make_env(
     options = config.given()
     options |= {name: _own(name, options[name]) for name in ("reward", "user") if is_imported(options.get(name))}
     options |= {name: given for name, given in (("reward", reward), ("user", user)) if given is not None}
+    if credit is not None and (paid := options.get("reward", _default_reward(config.env))) is not None:
+        options["reward"] = credit(make_reward(paid))
     try:
         env = gym.make_vec(
             config.env,
@@ -59,6 +70,28 @@ def make_env(
     if env.model is None:
         raise ValueError(f"env {config.env!r} names no language model that could learn: give model=...")
     return env
+
+
+def credit_of(config: TrainConfig, gamma: float | None) -> Callable[[Reward], Reward] | None:
+    """What `TrainConfig.credit` makes of a reward; None leaves it as it is.
+
+    Args:
+        gamma: the algorithm's discount; None if it looks at sums alone.
+    """
+    on_cpu = torch.device(config.device or "cpu").type == "cpu"
+    if config.credit == "token":
+        return partial(delayed, to="token")
+    if config.credit == "auto" and gamma == 1 and on_cpu:
+        return dense_where_cheap
+    return None
+
+
+def _default_reward(env: str) -> Any:
+    """What a registered env pays if nothing is said; None if it is not told at registration."""
+    try:
+        return gym.spec(env).kwargs.get("reward")
+    except gym.error.Error:
+        return None  # what is wrong with the id is said where the env is made
 
 
 def _own(name: str, text: str) -> Reward | User:

@@ -31,7 +31,7 @@ from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.lora import add_lora, load_lora
 from dyngen_agents.runs.checkpoint import Checkpoint, save_checkpoint
 from dyngen_agents.runs.config import TrainConfig
-from dyngen_agents.runs.environment import make_env
+from dyngen_agents.runs.environment import credit_of, make_env
 from dyngen_agents.runs.from_python import NOTHING, FromPython
 from dyngen_agents.runs.models import check_base, policy_and_reference
 from dyngen_env import __version__
@@ -76,7 +76,14 @@ class Learner:
         if checkpoint:
             check_base(checkpoint.record)
         rows = min(config.num_envs, config.episodes) // processes.world_size
-        self.env = make_env(config, rows, "train", given.reward, given.user)
+        self.env = make_env(
+            config,
+            rows,
+            "train",
+            given.reward,
+            given.user,
+            credit_of(config, getattr(algorithm_config, "gamma", None)),
+        )
         self.model: str = self.env.model  # type: ignore[assignment]  # make_env has seen to it
         device, dtype = self.env.device, getattr(torch, config.dtype)
         source = str(checkpoint.folder) if checkpoint and not config.lora_rank else self.model

@@ -67,6 +67,16 @@ def _moved(part: Reward, to: str) -> Reward:
     return Delayed(part, to)
 
 
+def dense_where_cheap(reward: Any) -> Reward:
+    """Another reward with the same sum over every episode, of which the cheap terms are paid at each token: by how much
+    their score of the turn so far has grown. Credit reaches the token that earned it, and the optimal policy stays,
+    since that is potential-based shaping with γ = 1 (Ng, Harada and Russell 1999; `transforms.shaping`).
+    """
+    terms = as_reward(reward).terms()
+    dense = [part.cheap and not part.per_token and part.held_until is None for _, part in terms]
+    return Sum([(scale, Dense(part) if it else part) for (scale, part), it in zip(terms, dense, strict=True)])
+
+
 def is_due(parts: Sequence[Reward], transition: Transition) -> torch.Tensor:
     """Which of K terms pay in this step what they have earned so far, as bool (B, K). At an episode's end all do."""
     over = transition.turn_ended & (transition.after.finish != LIVE)
