@@ -58,8 +58,8 @@ class PPOConfig:
     """Whether the value loss teaches the language model, too, or its value head alone."""
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
-    kl_coef: float = 0.037
-    """β of the penalty -β(log π - log π_ref) per token. Ends near 0.4 nats per token in dyngen/Sentiment-v0."""
+    kl_coef: float = 0.05
+    """β of the penalty -β(log π - log π_ref) per token. Ends near 7 nats per episode in dyngen/Sentiment-v0."""
     kl_estimator: Literal["k1", "exact"] = "k1"
     """"k1" has the KL in the reward, by the log-ratio of each chosen token (Ziegler et al. 2019). "exact" has the
     divergence of whole next-token distributions in the loss (Amini et al. 2025): the same gradient with less noise."""
