@@ -40,7 +40,7 @@ def fitted(tokens: torch.Tensor, vocabulary: int) -> tuple[torch.Tensor, torch.T
 
 def refuse(actions: Any, outside: torch.Tensor, vocabulary: int) -> None:
     """Raises ValueError if one of the actions (B,) is out of range, as `outside` (B,) bool says."""
-    rows = outside.nonzero().flatten().tolist()
+    rows = outside.numpy(force=True).nonzero()[0].tolist()
     if rows:
         raise ValueError(
             f"action {int(actions[rows[0]])} of row {rows[0]} is out of range: expected 0 <= token < {vocabulary}"

@@ -41,22 +41,17 @@ def endings(state: TokenState, turns: np.ndarray, late: np.ndarray, budget_cuts:
         budget_cuts: whether an episode that a used-up token budget has ended is truncated, too. One that a full context
             has ended always is.
     """
-    device = state.finish.device
-    never = torch.zeros(len(state.finish), dtype=torch.bool, device=device)
-    terminated, truncated = never, never.clone()
-    if not len(turns) and not len(late):
-        return Endings(state, terminated, truncated, np.zeros(len(never), dtype=bool))
+    terminated, truncated = np.zeros((2, len(state.finish)), dtype=bool)
     if len(turns):
-        where = torch.from_numpy(turns).to(device)
-        finish = state.finish[where]
-        cut = (finish == CONTEXT) | (finish == LENGTH) if budget_cuts else finish == CONTEXT
-        over = finish != LIVE
-        terminated, truncated = never.index_copy(0, where, over), never.index_copy(0, where, over & cut)
+        finish = state.finish[torch.from_numpy(turns).to(state.finish.device)].numpy(force=True)
+        terminated[turns] = finish != LIVE
+        truncated[turns] = (finish == CONTEXT) | (finish == LENGTH) if budget_cuts else finish == CONTEXT
     if len(late):
-        cut_off = never.index_fill(0, torch.from_numpy(late).to(device), True)
-        truncated = truncated | cut_off
+        truncated[late] = True
+        cut_off = torch.from_numpy(truncated).to(state.finish.device)
         state = replace(state, finish=torch.where(cut_off & state.live, STEPS, state.finish))
-    return Endings(state, terminated, truncated, (terminated | truncated).numpy(force=True))
+    ended, cut = (torch.from_numpy(part).to(state.finish.device) for part in (terminated, truncated))
+    return Endings(state, ended, cut, terminated | truncated)
 
 
 def ended_episodes(

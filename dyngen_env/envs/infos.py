@@ -112,7 +112,7 @@ def tensor_infos(ends: Ends) -> dict[str, Any]:
     ended = torch.from_numpy(ends.ended.copy()).to(ends.paid.device)
     paid = torch.where(ended.unsqueeze(1), ends.paid, 0.0)
     infos = lazy_infos(ended, paid, ended & (ends.finish == ILLEGAL), ends.names, ends.implied, lambda: ends)
-    if ends.talked().any():
+    if any(ends.dialogues):
         talked = torch.from_numpy(ends.talked()).to(ended.device)
         infos |= {"dialogue": LazySequence(len(ended), ends.transcripts), "_dialogue": talked}
     return infos

@@ -108,7 +108,7 @@ class RewardLedger:
             _scaled(scale, amounts_of(part, transition)) if now else torch.zeros_like(paid[:, 0])
             for (scale, part), now in zip(self._terms, due, strict=True)
         ]
-        amounts = torch.stack(columns, dim=1)
+        amounts = torch.stack(columns).t()  # a sum over the few columns is quick if each is contiguous
         if not all_live:
             amounts = torch.where(transition.live.unsqueeze(1), amounts, 0.0)
         earned = amounts

@@ -73,7 +73,7 @@ class RowState:
             seeds=self.seeds.after(rows),
             episode_seeds=written(self.episode_seeds, rows, episodes.seeds),
             examples=written(self.examples, rows, objects(episodes.drawn.examples)),
-            dialogues=written(self.dialogues, rows, objects(episodes.dialogues)),
+            dialogues=with_dialogues(self.dialogues, rows, episodes.dialogues),
             ended=written(self.ended, rows, False),
             steps=written(self.steps, rows, 0),
             paid=self.paid.index_fill(0, where, 0.0),
@@ -111,6 +111,11 @@ def written(array: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:
     array = array.copy()
     array[rows] = values
     return array
+
+
+def with_dialogues(dialogues: np.ndarray, rows: np.ndarray, others: Sequence[Dialogue | None]) -> np.ndarray:
+    """A copy of dialogues (B,) with others (R,) in rows (R,); where nobody answers, the same, as there are none."""
+    return written(dialogues, rows, objects(others)) if any(others) else dialogues
 
 
 def _taken(value: Any, rows: list[int]) -> Any:

@@ -24,7 +24,7 @@ from dyngen_env.envs.options import VectorEnvOptions, options_from
 from dyngen_env.envs.output import make_output
 from dyngen_env.envs.parts import build_parts
 from dyngen_env.envs.rendering import READING_FPS, RENDER_MODES, Renderer
-from dyngen_env.envs.row_state import Episodes, RowState, objects, rows_to_reset, written
+from dyngen_env.envs.row_state import Episodes, RowState, rows_to_reset, with_dialogues
 from dyngen_env.envs.seeding import UNKNOWN, EpisodeSeeds, seeds_of_rows
 from dyngen_env.envs.tensor_step import TensorStep
 from dyngen_env.envs.token_space import TokenSpace
@@ -208,7 +208,7 @@ class TextGenVectorEnv(BatchView):
             talks=LazySequence(self.num_envs, old.dialogues.tolist),
         )
         rewards, paid, owed = self._ledger.pay(old.paid, old.owed, transition, all_live=not len(due))
-        talks = written(old.dialogues, turns, objects(dialogues)) if rows else old.dialogues
+        talks = with_dialogues(old.dialogues, turns, dialogues)
         steps, most = old.steps + taken, self.options.max_episode_steps
         late = NOBODY if most is None else ((steps >= most) & ~old.ended).nonzero()[0]
         budget_cuts = self.options.length_limit == "truncate"
