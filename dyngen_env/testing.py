@@ -8,11 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
+from dyngen_env.envs.proposal import tensors_alone
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.rewards import Reward
+from dyngen_env.rewards.base import Sum
+from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.tasks import Task
-from dyngen_env.types import Dialogue, Example, Feedback
+from dyngen_env.types import Dialogue, Example, Feedback, Transition
 from dyngen_env.users import User
 
 __all__ = ["check_reward", "check_task", "check_user"]
@@ -48,6 +52,8 @@ def check_user(user: User, turns: int = 4) -> None:
 def check_reward(reward: str | Reward | Callable[..., float], steps: int = 60, **kwargs: Any) -> None:
     """Whether a reward pays finite numbers, the same ones again, and each row what it would earn alone.
 
+    One that says `on_tokens` must pay the same if it sees nothing but tensors, in steps in which no turn ends, too.
+
     Args:
         kwargs: of the env it is tried in, such as `model="reviews-lm"` or `user="simulated", max_turns=3`.
     """
@@ -56,7 +62,8 @@ def check_reward(reward: str | Reward | Callable[..., float], steps: int = 60, *
     rows = 3
     together, again = (TextGenVectorEnv(rows, **settings) for _ in range(2))
     alone = [TextGenVectorEnv(1, **settings) for _ in range(rows)]
-    for env in (together, again):
+    blind = TextGenVectorEnv(rows, **settings | dict(reward=_blind(together.reward)))
+    for env in (together, again, blind):
         env.reset(seed=0)
     for row, env in enumerate(alone):
         env.reset(seed=row)
@@ -67,6 +74,9 @@ def check_reward(reward: str | Reward | Callable[..., float], steps: int = 60, *
             paid = together.step(actions)[1]
             assert np.array_equal(again.step(actions)[1], paid), (
                 "a second run paid something else: rewards are functions"
+            )
+            assert not together.reward.on_tokens or np.array_equal(blind.step(actions)[1], paid), (
+                f"{together.reward.name!r} says on_tokens, but its tensors alone make it pay something else than {paid}"
             )
             single = np.concatenate([env.step(actions[i : i + 1])[1] for i, env in enumerate(alone)])
             assert np.allclose(paid, single, atol=1e-4), f"a batch was paid {paid}, its rows alone {single}"
@@ -81,6 +91,24 @@ def check_task(task: Task, draws: int = 20) -> None:
             assert isinstance(example.prompt, str), f"the prompt is {example.prompt!r}: expected a str"
         again = [task.sample(np.random.default_rng(seed)) for seed in range(draws)]
         assert examples == again, "equal generators drew different examples: all chance comes from the rng passed in"
+
+
+class _Blind(Wrapped):
+    """A reward that is asked at each token and sees nothing but tensors, as on a GPU."""
+
+    def _take(self, inner: Reward) -> None:
+        super()._take(inner)
+        self.per_token = True
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        try:
+            return self.inner(tensors_alone(transition))
+        except TypeError as error:
+            raise AssertionError(f"reward {self.name!r}: {error}") from error
+
+
+def _blind(reward: Reward) -> Reward:
+    return Sum([(scale, part if part.held_until else _Blind(part)) for scale, part in reward.terms()])
 
 
 class _NoGlobalChance:

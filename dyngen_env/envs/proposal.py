@@ -1,24 +1,35 @@
-"""What a step of B rows would do, as tensors, before it is done."""
+"""What a step of B rows would do, as tensors, before it is done; and what rewards are shown of it without the host."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from dyngen_env.envs.reward_ledger import Entry
 from dyngen_env.mdp.state import TokenState
+from dyngen_env.types import Transition
 
 
 class Unread(Sequence[Any]):
-    """What a reward that says `on_tokens` must not read."""
+    """What stands in a transition in the place of rows and texts where they are not known."""
 
     def __len__(self) -> int:
         raise TypeError("a reward with on_tokens=True reads the tensors of a transition, not its rows or texts")
 
     def __getitem__(self, index):
         return len(self)
+
+
+def tensors_alone(transition: Transition) -> Transition:
+    """A transition of which only the tensors can be read: that is all that rewards with `on_tokens` may do."""
+    unread = Unread()
+    return replace(
+        transition, rows=unread, completions=unread, examples=unread, feedback=unread, dialogues=unread,
+        playing=unread, talks=unread,
+    )  # fmt: skip
 
 
 class Proposal(NamedTuple):

@@ -25,9 +25,10 @@ from dyngen_env.envs.options import EnvOptions
 from dyngen_env.envs.output import TensorOutput
 from dyngen_env.envs.parts import EnvParts
 from dyngen_env.envs.prompt_queue import AHEAD, PromptQueue
-from dyngen_env.envs.proposal import Proposal, Unread
+from dyngen_env.envs.proposal import Proposal, tensors_alone
 from dyngen_env.envs.reward_ledger import Entry, RewardLedger
 from dyngen_env.envs.row_state import RowState
+from dyngen_env.envs.seeding import EpisodeSeeds
 from dyngen_env.lm.engine.capture import captured, memory_pool
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.state import CONTEXT, ILLEGAL, LENGTH, LIVE, TokenState
@@ -91,6 +92,11 @@ class TensorStep:
         self._keep, self._renew, self._refill = rest
 
     # ---------------------------------------------------------------- from and to what rows remember
+
+    @staticmethod
+    def follows(seeds: EpisodeSeeds) -> bool:
+        """Whether what the rows' generators draw can be computed here: they are of the kind that every env makes."""
+        return all(type(generator.bit_generator) is np.random.PCG64 for generator in seeds.generators)
 
     def load(self, rows: RowState) -> None:
         """Go on from what these rows remember."""
@@ -159,11 +165,8 @@ class TensorStep:
         if not live:
             outside, cut, begin = outside & state.live, cut & ended, state.finish != LIVE
         if self._ledger.on_tokens:
-            step = Transition(
-                before=state, actions=tokens, spoken=spoken, after=spoken, turn_ended=ended, rows=Unread(),
-                completions=Unread(), examples=Unread(), feedback=Unread(), dialogues=Unread(),
-                playing=Unread(), talks=Unread(),
-            )  # fmt: skip
+            step = Transition(before=state, actions=tokens, spoken=spoken, after=spoken, turn_ended=ended)
+            step = tensors_alone(step)
             entry, earned, payable = self._ledger.pay_on_tokens(self._paid, self._owed, step, live)
         else:
             nothing = torch.zeros_like(self._paid[:, 0])

@@ -104,6 +104,12 @@ class TextGenVectorEnv(BatchView):
         """Whether some row has ended and awaits its reset."""
         return self._tensors.over if self._on_tensors and self._tensors else super().over
 
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Each row's generator. Episode seeds are taken from it in blocks (`seeding.EpisodeSeeds`)."""
+        self._rows = self._rows  # who draws from them changes what comes: the next step looks at them again
+        return super().np_random
+
     # ---------------------------------------------------------------- reset and step
 
     def reset(
@@ -141,7 +147,9 @@ class TextGenVectorEnv(BatchView):
                 in a reward, all rows are as they were.
         """
         if self._on_tensors or (self._suits and self._begun and self._waits <= 0):
-            return self._step_on_tensors(actions)
+            if self._on_tensors or TensorStep.follows(self._kept.seeds):
+                return self._step_on_tensors(actions)
+            self._waits = PATIENCE
         self._waits -= 1
         old = self._playing()
         before, due = old.state, old.ended.nonzero()[0]

@@ -104,6 +104,27 @@ def test_what_is_wrong_with_a_reward():
         check_reward(Scalar())
 
 
+class OnTokens(Reward):
+    """1 for each token; `of` makes something else of it."""
+
+    name, on_tokens, per_token = "each", True, True
+
+    def __init__(self, of=lambda transition, paid: paid, per_token=True):
+        self.of, self.per_token = of, per_token
+
+    def __call__(self, transition):
+        return self.of(transition, transition.live.double())
+
+
+def test_rewards_on_tokens():
+    check_reward(OnTokens())
+    check_reward(OnTokens(lambda t, paid: paid * t.turn_ended, per_token=False))
+    with pytest.raises(AssertionError, match="'each': a reward with on_tokens=True reads the tensors of a transition"):
+        check_reward(OnTokens(lambda t, paid: pay_turns(t, [1.0] * len(t.rows))))
+    with pytest.raises(AssertionError, match="says on_tokens, but its tensors alone make it pay something else"):
+        check_reward(OnTokens(per_token=False))
+
+
 def test_tasks():
     class Bad:
         def sample(self, rng):

@@ -187,6 +187,19 @@ def test_a_fork_goes_on_as_the_original_does(env_and_counts):
     assert [e.prompt for e in twin.examples] == [e.prompt for e in env.examples]
 
 
+def test_generators_of_another_kind_are_drawn_from_on_the_host():
+    def play(place, device):
+        env = batch(ROWS, **SETTINGS, reward=1.0, autoreset_mode="same_step", device=device)
+        env.reset(seed=0)
+        env.step(place(torch.full((ROWS,), 65)))
+        env.reseed(1, np.random.Generator(np.random.MT19937(5)))
+        return [plain(env.step(place(torch.full((ROWS,), 258)))[0]) for _ in range(18)]
+
+    here = play(torch.clone, "cpu")
+    with simulated():
+        assert play(put, "cuda:0") == here
+
+
 def test_rows_go_on_after_a_reset(env_and_counts):
     env, _ = env_and_counts
     env.step(letters())
