@@ -25,6 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks import setting
 from benchmarks.harness import machine, versions
 from dyngen_agents import PPO, CausalLMPolicy, PPOConfig, Reference, collect
+from dyngen_agents.algorithms.optimizer import PolicyOptimizer
 from dyngen_agents.data.batching import map_in_batches
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_env.lm.distribution import TokenDistribution
@@ -55,7 +56,7 @@ class Sizes:
     new: int = 64
     minibatch: int = 64
     epochs: int = 4
-    repeats: int = 3
+    repeats: int = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,6 +102,37 @@ def update(sizes: Sizes) -> Iterator[Row]:
     yield measured_update(sizes, torch.bfloat16)
 
 
+def captured(sizes: Sizes) -> Iterator[Row]:
+    """The same with the trunk's two passes as CUDA graphs: first whether its gradients are those without."""
+    policy = random_policy(sizes, torch.bfloat16)
+    batch = random_batch(policy, sizes)
+    with_graphs, without = (gradient(policy, batch, sizes, wish) for wish in (True, False))
+    again = gradient(policy, batch, sizes, True)
+    yield {
+        "gradient_off_by": relative(with_graphs, without),
+        "of_a_second_replay": relative(again, with_graphs),
+        "graphs": [list(shape) for shape in policy.trunk._graphs],
+        "norm": round(float(torch.cat([g.flatten() for g in without]).norm()), 4),
+    }
+    yield measured_update(sizes, torch.bfloat16, captured=True)
+
+
+def gradient(policy: CausalLMPolicy, batch: Trajectories, sizes: Sizes, wish: bool) -> list[torch.Tensor]:
+    """Of the log-probs of a minibatch, in float32."""
+    policy.trunk.captured = wish
+    optimizer = PolicyOptimizer(policy.parameters(), learning_rate=1e-9)
+    rows = slice(0, sizes.minibatch)
+    mask = batch.completion_mask[rows]
+    optimizer.backward(policy.evaluate(batch.tokens[rows], mask).logprobs[mask].mean())
+    return [m.grad.clone() for m in optimizer.masters if m.grad is not None]
+
+
+def relative(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
+    """Norm of the difference over the norm."""
+    a, b = (torch.cat([g.flatten() for g in gradients]) for gradients in (some, others))
+    return float((a - b).norm() / b.norm())
+
+
 def rollout_mismatch(sizes: Sizes) -> Iterator[Row]:
     """|log-prob of the rollout - log-prob of the first minibatch| a token, from real rollouts."""
     for dtype in (torch.bfloat16, torch.float32):
@@ -128,13 +160,14 @@ def rollout_mismatch(sizes: Sizes) -> Iterator[Row]:
 
 
 def profile(sizes: Sizes) -> Iterator[Row]:
-    """Where the time of an epoch goes: kernels, how long the GPU is busy with each kind, and the longest of them."""
+    """Where the time of an epoch with graphs goes: how long the GPU is busy, and with which kernels most."""
     if not sizes.device.startswith("cuda"):
         return
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
     policy = random_policy(sizes, torch.bfloat16)
+    policy.trunk.captured = True
     learner = learner_of(policy, sizes, epochs=1)
     batch = random_batch(policy, sizes)
     learner.update(batch)
@@ -197,14 +230,20 @@ def pieces(sizes: Sizes) -> Iterator[Row]:
 
 
 def variants(sizes: Sizes) -> Iterator[Row]:
-    """The same update otherwise: in pieces as small as on a CPU, and in float32."""
+    """The same update otherwise: in pieces as small as on a CPU, with less memory, and in float32."""
     yield {"what": "pieces of 4096 tokens", **measured_update(sizes, torch.bfloat16, max_tokens=4096)}
+    yield {"what": "layers checkpointed", **measured_update(sizes, torch.bfloat16, checkpointed=True)}
     yield {"what": "float32", **measured_update(sizes, torch.float32)}
 
 
-def measured_update(sizes: Sizes, dtype: torch.dtype, **changes: Any) -> Row:
+def measured_update(
+    sizes: Sizes, dtype: torch.dtype, captured: bool = False, checkpointed: bool = False, **changes: Any
+) -> Row:
     """Completion tokens per second of an epoch: episodes x new x epochs over the time of a whole `PPO.update`."""
     policy = random_policy(sizes, dtype)
+    policy.trunk.captured = captured
+    if checkpointed:
+        policy.trunk.checkpoint_layers()
     learner = learner_of(policy, sizes, **changes)
     batch = random_batch(policy, sizes)
     seconds = []
@@ -225,7 +264,7 @@ def measured_update(sizes: Sizes, dtype: torch.dtype, **changes: Any) -> Row:
         "peak_GiB": round(peak, 2),
         "max_tokens": learner.common.max_tokens,
         "grad_norm": round(metrics["grad_norm"], 4),
-        "mismatch_without_a_cache": metrics["rollout_mismatch"],
+        "mismatch_of_other_shapes": metrics["rollout_mismatch"],
     }
 
 
@@ -242,7 +281,9 @@ def random_policy(sizes: Sizes, dtype: torch.dtype) -> CausalLMPolicy:
 def learner_of(policy: CausalLMPolicy, sizes: Sizes, **changes: Any) -> PPO:
     config = replace(PPOConfig(), minibatch_size=sizes.minibatch, **({"epochs": sizes.epochs} | changes))
     frozen = copy.deepcopy(policy.lm).requires_grad_(False)
-    return PPO(policy, Reference(frozen, policy.distribution), replace(config, learning_rate=1e-6))
+    return PPO(
+        policy, Reference(frozen, policy.distribution), replace(config, learning_rate=1e-9)
+    )  # the batch stays on-policy
 
 
 def random_tokens(sizes: Sizes) -> torch.Tensor:
@@ -282,7 +323,7 @@ def release(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-PARTS = (update, rollout_mismatch, pieces, profile, variants)
+PARTS = (update, captured, rollout_mismatch, pieces, profile, variants)
 
 
 if __name__ == "__main__":
