@@ -78,10 +78,15 @@ class PolicyOptimizer:
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss, a scalar, to that of the next step. Sums of many are float32, too."""
         loss.backward()
-        for parameter, master in self._copies:
-            if parameter.grad is not None:
-                grad, parameter.grad = parameter.grad, None
-                master.grad = grad.float() if master.grad is None else master.grad.add_(grad)
+        given = [(p, m) for p, m in self._copies if p.grad is not None]
+        first, later = ([pair for pair in given if (pair[1].grad is None) == is_first] for is_first in (True, False))
+        for _, master in first:
+            master.grad = torch.empty_like(master)
+        for pairs, write in ((first, torch._foreach_copy_), (later, torch._foreach_add_)):  # fewer kernels than tensors
+            if pairs:
+                write([m.grad for _, m in pairs], [p.grad for p, _ in pairs])  # type: ignore[misc]
+        for parameter, _ in given:
+            parameter.grad = None
 
     def rate(self) -> float:
         """The learning rate of the next step."""

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from dyngen_agents.policy.reference import Reference
+from dyngen_agents.policy.trunk import Trunk
 from dyngen_agents.policy.value_head import ValueHead
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.engine import Engine
-from dyngen_env.lm.engine.heads import head_shape, hidden_states, lm_head
+from dyngen_env.lm.engine.heads import head_shape, lm_head
 from dyngen_env.lm.logprobs import token_scores
 from dyngen_env.lm.sampling import greedy, sample
 
@@ -65,6 +66,7 @@ class CausalLMPolicy(nn.Module):
         if distribution.legal is not None and width < len(distribution.legal):
             raise ValueError(f"policy has {width} tokens, env has {len(distribution.legal)}: give both the same model")
         self.lm, self.distribution = lm, distribution.to(lm.device)
+        self.trunk = Trunk(lm)
         self.value_head = ValueHead(hidden_size, lm.device)
         self.decoders: dict[tuple[int, int], Any] = {}  # see `policy.decoder.decoder_for`
         self.train(False)
@@ -132,7 +134,7 @@ class CausalLMPolicy(nn.Module):
             self.distribution.sampling.require_chance()
         rows, columns = completion_mask.nonzero(as_tuple=True)
         # Nothing is asked after the last token.
-        hidden = hidden_states(self.lm, tokens[:, :-1])[rows, columns - 1]  # (M, D), before each choice
+        hidden = self.trunk(tokens[:, :-1])[rows, columns - 1]  # (M, D), before each choice
         all_states = self.distribution.states(tokens)
         states = None if all_states is None else all_states[rows, columns - 1]
         ref_hidden = None if reference is None else reference.hidden(tokens)[rows, columns - 1]

@@ -41,6 +41,10 @@ class TrainConfig(TaskOptions):
     """CPU threads. By default OMP_NUM_THREADS where that is set, else what a trial at the start finds to be fastest."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the model at work. bfloat16 is what a GPU is fast in; the optimizer keeps float32 weights beside it."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more time."""
+    capture_updates: bool = False
+    """On a GPU, with dtype "bfloat16" and no adapters: run an update's passes as CUDA graphs. For small models."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank and a frozen base instead of all weights; wants about ten times the rate."""
     out: str | None = None
@@ -86,6 +90,8 @@ _NUMBERS: tuple[tuple[str, Any, Range], ...] = (
     ("max_minutes", float | None, POSITIVE),
     ("missing_eos_penalty", float, NOT_NEGATIVE),
     ("normalise_reward", bool, NOT_NEGATIVE),
+    ("gradient_checkpointing", bool, NOT_NEGATIVE),
+    ("capture_updates", bool, NOT_NEGATIVE),
 )
 
 

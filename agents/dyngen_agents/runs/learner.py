@@ -96,6 +96,9 @@ class Learner:
         untrained = lm if config.lora_rank else load_model(self.model, device=device, dtype=dtype)
         self.model_fingerprint = fingerprint(self.model)
         self.policy, self.reference = policy_and_reference(self.env, lm, untrained, config.sampling)
+        self.policy.trunk.captured = config.capture_updates
+        if config.gradient_checkpointing:
+            self.policy.trunk.checkpoint_layers()
         self.algorithm = ALGORITHMS[self.name](
             self.policy,
             self.reference,
