@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import torch
@@ -87,3 +87,30 @@ def tiny_lm(vocabulary: int, seed: int = 0, spread: float = 0.2) -> GPT2LMHeadMo
 
 def tiny_policy(env: Any, seed: int = 0, sampling: SamplingConfig | None = None, **options: Any) -> CausalLMPolicy:
     return CausalLMPolicy(tiny_lm(len(env.tokenizer), seed, **options), env.token_distribution(sampling))
+
+
+class Episodes(NamedTuple):
+    """N episodes: what was written, and what was paid for it."""
+
+    tokens: torch.Tensor  # (N, L) int64, padded with -1
+    completion_mask: torch.Tensor  # (N, L) bool, True where the agent chose the token
+    returns: torch.Tensor  # (N,) float64
+
+
+def all_episodes(**options: Any) -> Episodes:
+    """Every episode that a tiny env with one prompt can have, by forking it for each legal token of each state."""
+    env = tiny_env(1, **options, autoreset_mode="disabled")
+    env.reset(seed=0)
+    legal = env.legal_tokens().nonzero().flatten()
+    returns = torch.zeros(1, dtype=torch.float64)
+    found = []
+    while True:
+        live = env.state.live
+        ended = ~live
+        found.append(Episodes(env.state.tokens[ended], env.state.completion_mask[ended], returns[ended]))
+        if not live.any():
+            return Episodes(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        rows = live.nonzero().flatten().repeat_interleave(len(legal))
+        env = env.fork(rows.tolist())
+        rewards = env.step(legal.repeat(len(rows) // len(legal)))[1]
+        returns = returns[rows] + rewards.double()

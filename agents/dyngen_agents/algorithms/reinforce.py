@@ -13,7 +13,7 @@ from dyngen_agents.algorithms.policy_gradient import PolicyGradient, RunShape
 from dyngen_agents.algorithms.settings import NOT_NEGATIVE, check_groups, check_settings
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.functional.losses import policy_gradient_loss
-from dyngen_agents.functional.returns import batch_baseline, rebn, returns_to_go, rloo_baseline
+from dyngen_agents.functional.returns import batch_baseline, discounted_returns, rebn, returns_to_go, rloo_baseline
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
 from dyngen_agents.policy.reference import Reference
@@ -91,8 +91,8 @@ class REINFORCE:
     def advantages(self, rewards: Tensor, batch: Trajectories) -> Tensor:
         """(N, L): Aₜ = Gₜ - b for rewards (N, L), by the configured baseline b. Zero outside the completion mask.
 
-        "batch" and "rloo" subtract the expected return from each Gₜ, though only the first Gₜ is the whole return:
-        exact for rewards that come at the end, and still unbiased for others, since b does not depend on the action.
+        "batch" and "rloo" subtract the expected G₀, discounted by γ as Gₜ is, though only G₀ is the whole return: exact
+        for rewards that come at the end if γ = 1, and still unbiased for others, since b does not depend on the action.
         """
         mask = batch.completion_mask
         returns = returns_to_go(rewards, batch.bootstrap, mask, self.config.gamma)
@@ -102,9 +102,9 @@ class REINFORCE:
             case "rebn":
                 return rebn(returns, mask)
             case "batch":
-                baseline = batch_baseline(rewards.sum(1))
+                baseline = batch_baseline(discounted_returns(rewards, mask, self.config.gamma))
             case "rloo":
-                baseline = rloo_baseline(rewards.sum(1), batch.groups)
+                baseline = rloo_baseline(discounted_returns(rewards, mask, self.config.gamma), batch.groups)
         return (returns - baseline.unsqueeze(1)) * mask
 
     def update(self, batch: Trajectories) -> dict[str, float]:

@@ -43,5 +43,6 @@ def entropies_of(
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
     """1 - Var(R - V)/Var(R) over the entries that count: 1 is a perfect critic, 0 a constant one."""
     target, error = returns[mask], (returns - values)[mask]
+    target = target - target[:1]  # equal returns have no variance, whatever the error of their mean
     variance = float(target.var()) if len(target) > 1 else 0.0
     return 1 - float(error.var()) / variance if variance > 0 else 0.0

@@ -7,6 +7,8 @@ reduces it. What lies outside the mask must be finite, or its gradient is NaN ev
 import torch
 from torch import Tensor
 
+LARGEST_LOG_RATIO = 20.0  # above it a ratio counts as e²⁰: in float32 e⁸⁹ is infinite, and times 0 no number at all
+
 
 def policy_gradient_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
     """−Aₜ log π(aₜ|sₜ), whose gradient is REINFORCE's. Williams 1992; Sutton & Barto 2018, eq. 13.11."""
@@ -22,9 +24,9 @@ def clipped_surrogate(
         −min(ρₜAₜ, clip(ρₜ, 1−ε, 1+ε′) Aₜ) = max(−ρₜAₜ, −clip(ρₜ, 1−ε, 1+ε′) Aₜ)
 
     `clip_coef` is ε; ε′ is the same unless `clip_coef_high` says otherwise ("clip-higher": DAPO, Yu et al. 2025).
-    At π = π_old its value is −A and its gradient that of `policy_gradient_loss`.
+    At π = π_old its value is −A and its gradient that of `policy_gradient_loss`. log ρ counts up to 20.
     """
-    ratio = (logprobs - old_logprobs).exp()
+    ratio = (logprobs - old_logprobs).clamp(max=LARGEST_LOG_RATIO).exp()
     clipped_ratio = ratio.clamp(1 - clip_coef, 1 + (clip_coef if clip_coef_high is None else clip_coef_high))
     return torch.maximum(-advantages * ratio, -advantages * clipped_ratio)
 
@@ -48,12 +50,13 @@ def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
 
 def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
-    """s − 1 − log s: unbiased, never negative. For metrics.
+    """s − 1 − log s: unbiased, never negative. For metrics. s counts up to e²⁰.
 
     As an on-policy loss it pulls in the other direction: E[∇k3] = ∇KL(π_ref‖π).
     """
     log_s = ref_logprobs - logprobs
-    return log_s.expm1() - log_s  # s - 1 cancels near s = 1, expm1 does not
+    # s - 1 cancels near s = 1, expm1 does not
+    return log_s.clamp(max=LARGEST_LOG_RATIO).expm1() - log_s
 
 
 @torch.no_grad()

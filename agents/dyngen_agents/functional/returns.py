@@ -69,10 +69,12 @@ def masked_whiten(x: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
     `shift_mean`, rewards without. The variance is the population's (1/n), as in that paper's code and
     in OpenAI's; TRL divides by n − 1. x, mask: any one shape. Returns that shape, zero outside the mask.
     """
-    counted = _counted(x, mask, at_least=1)
+    pivot = _pivot(_counted(x, mask, at_least=1))
+    shifted = x - pivot
+    counted = _counted(shifted, mask, at_least=1)
     mean, variance = counted.mean(), counted.var(correction=0)
-    whitened = (x - mean) * torch.rsqrt(variance + 1e-8)
-    return torch.where(mask, whitened if shift_mean else whitened + mean, 0.0)
+    whitened = (shifted - mean) * torch.rsqrt(variance + 1e-8)
+    return torch.where(mask, whitened if shift_mean else whitened + (mean + pivot), 0.0)
 
 
 def rebn(returns: Tensor, mask: Tensor, eps: float = 1e-9) -> Tensor:
@@ -87,6 +89,12 @@ def rebn(returns: Tensor, mask: Tensor, eps: float = 1e-9) -> Tensor:
     shifted = returns - _counted(returns, mask, at_least=2)[0]
     counted = _counted(shifted, mask, at_least=2)
     return torch.where(mask, (shifted - counted.mean()) / (counted.std() + eps), 0.0)
+
+
+def discounted_returns(rewards: Tensor, completion_mask: Tensor, gamma: float) -> Tensor:
+    """The return of each episode from its first choice on, Σₜ γᵗ rₜ, t counting choices. (N, L) each -> (N,)."""
+    steps = (completion_mask.cumsum(1) - 1).clamp(min=0)
+    return (rewards * gamma**steps).sum(1)
 
 
 def batch_baseline(episode_returns: Tensor) -> Tensor:
@@ -144,6 +152,16 @@ def _counted(x: Tensor, mask: Tensor, at_least: int) -> Tensor:
     if len(counted) < at_least:
         raise ValueError(f"mask is True at {len(counted)} of {mask.numel()} entries, need at least {at_least}")
     return counted
+
+
+def _pivot(counted: Tensor) -> Tensor:
+    """What to subtract from numbers (count,) so that their differences are not lost in their size: a scalar.
+
+    It is the first of them where they lie so close together that each difference from it is exact (Sterbenz 1974), else
+    0. In float32 the mean of equal numbers of 1000.7 is another number, by an error that whitening makes one of 0.5.
+    """
+    first = counted[0]
+    return torch.where(counted.max() - counted.min() < first.abs() / 16, first, torch.zeros_like(first))
 
 
 def _together(groups: Tensor, dtype: torch.dtype) -> Tensor:

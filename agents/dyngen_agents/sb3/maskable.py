@@ -1,6 +1,6 @@
 """The language model as a policy for sb3-contrib's MaskablePPO, which hands over the env's `action_masks()`.
 
-    MaskablePPO(MaskableLMActorCriticPolicy, env, policy_kwargs=dict(model="reviews-lm"))
+    MaskablePPO(MaskableLMActorCriticPolicy, env, gamma=1.0, policy_kwargs=dict(model="reviews-lm"))
 
 Control tokens are never chosen by `LMActorCriticPolicy` either; masks are for tasks that narrow the choice further.
 """

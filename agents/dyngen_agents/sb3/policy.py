@@ -1,6 +1,7 @@
 """A causal language model as the policy of an unmodified Stable-Baselines3 PPO or A2C.
 
-    PPO(LMActorCriticPolicy, env, policy_kwargs=dict(model="reviews-lm"), rollout_buffer_class=SegmentRolloutBuffer)
+    PPO(LMActorCriticPolicy, env, gamma=1.0, policy_kwargs=dict(model="reviews-lm"),
+        rollout_buffer_class=SegmentRolloutBuffer)
 
 SB3 passes whole observations; the engine (`dyngen_env.lm.engine`) recognises what is new in them and runs only that, so
 a rollout decodes with a key-value cache although SB3 knows of none. Dropout is off in any mode: it would make the

@@ -133,3 +133,18 @@ def test_the_entropy_bonus_reaches_the_gradient(algorithm, batch_and_policy):
         for c in (0.0, 0.5)
     )
     assert not torch.allclose(without[0], with_bonus[0])
+
+
+@pytest.mark.parametrize(("baseline", "expected"), [("batch", [0.5, 0.5]), ("rloo", [0.0, 1.0])])
+def test_a_baseline_is_discounted_as_the_returns_are(batch_and_policy, baseline, expected):
+    """γ = 0.5. Episodes of two choices, paid 0 and then 2, 0 and then 0: G₀ is 1 and 0, of mean 0.5."""
+    batch, policy = batch_and_policy
+    config = REINFORCEConfig(baseline=baseline, gamma=0.5, group_size=2)
+    learner = REINFORCE(policy, Reference(policy.lm, policy.distribution), config)
+    mask = torch.tensor([[False, True, True]] * 2)
+    rewards = torch.tensor([[0.0, 0.0, 2.0], [0.0, 0.0, 0.0]])
+    two = dataclasses.replace(batch.take(torch.tensor([0, 1])), completion_mask=mask, bootstrap=torch.zeros(2))
+    two = dataclasses.replace(two, groups=torch.zeros(2, dtype=torch.int64))
+    advantages = learner.advantages(rewards, two)
+    returns = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    assert torch.equal(advantages[:, 1:], returns - torch.tensor(expected)[:, None])

@@ -158,3 +158,20 @@ def test_the_split_of_a_batch_changes_nothing(size):
     gradients = [torch.autograd.grad(x, logprobs)[0] for x in (pieces, whole)]
     torch.testing.assert_close(*gradients)
     assert (gradients[0][~mask] == 0).all()
+
+
+@pytest.mark.parametrize("log_ratio", [88.0, 89.0, 150.0, 1e4])
+@pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
+def test_a_log_ratio_that_exp_cannot_hold_is_no_reason_for_nan(log_ratio, advantage):
+    """e⁸⁹ is infinite in float32; in either direction losses, gradients and metrics stay finite."""
+    for sign in (1.0, -1.0):
+        logprobs = torch.tensor([sign * log_ratio, 0.1], requires_grad=True)
+        old, advantages = torch.zeros(2), torch.tensor([advantage, 1.0])
+        loss = clipped_surrogate(logprobs, old, advantages, clip_coef=0.2)
+        loss.sum().backward()
+        assert loss.isfinite().all() and logprobs.grad.isfinite().all()
+        assert logprobs.grad[1] == pytest.approx(-math.exp(0.1))  # the other token learns as ever
+        for metric in (approx_kl(logprobs, old), kl_k3(old, logprobs.detach()), clip_fraction(logprobs, old, 0.2)):
+            assert metric.isfinite().all()
+    good = clipped_surrogate(torch.tensor([log_ratio]), torch.zeros(1), torch.tensor([1.0]), clip_coef=0.2)
+    assert good.item() == pytest.approx(-1.2)

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dyngen_agents.data.batching import explained_variance
 from dyngen_agents.functional.returns import (
     batch_baseline,
+    discounted_returns,
     gae,
     group_centred,
     group_normalised,
@@ -227,3 +229,38 @@ def test_group_centred_is_rloo_scaled():
 def test_a_group_of_one_is_an_error(function):
     with pytest.raises(ValueError, match=r"groups \[5\] have one episode each"):
         function(torch.ones(3), torch.tensor([4, 5, 4]))
+
+
+@pytest.mark.parametrize("value", [1000.7, -1000.7, 1e6, 0.1, 0.0])
+@pytest.mark.parametrize("count", [2, 7, 1000])
+def test_equal_numbers_whiten_to_nothing(value, count):
+    """The mean of equal floats may be another float; whitening divides that error by 10⁻⁴."""
+    x, mask = torch.full((count,), value), torch.ones(count, dtype=torch.bool)
+    assert (masked_whiten(x, mask) == 0).all()
+    assert (masked_whiten(x, mask, shift_mean=False) == x).all()
+    assert explained_variance(torch.zeros(count), x, mask) == 0.0
+
+
+def test_small_differences_of_large_numbers_are_whitened_as_in_float64():
+    generator = torch.Generator().manual_seed(0)
+    x, mask = 1000.7 + 0.01 * torch.randn(200, generator=generator), torch.ones(200, dtype=torch.bool)
+    exact = x.double()
+    expected = (exact - exact.mean()) / (exact.var(correction=0) + 1e-8).sqrt()
+    torch.testing.assert_close(masked_whiten(x, mask).double(), expected, atol=1e-4, rtol=0)
+    assert explained_variance(x - 0.01, x, mask) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_discounted_returns_by_hand():
+    """Choices at 1, 3 and 4, γ = 0.5: 8 + 4/2 + 2/4; the user's words are no steps."""
+    rewards = torch.tensor([[0.0, 8.0, 0.0, 4.0, 2.0], [0.0, 0.0, 0.0, 0.0, 3.0]])
+    mask = torch.tensor([[False, True, False, True, True], [False, False, False, False, True]])
+    assert discounted_returns(rewards, mask, 0.5).tolist() == [10.5, 3.0]
+    assert torch.equal(discounted_returns(rewards, mask, 1.0), rewards.sum(1))
+
+
+def test_discounted_returns_are_the_first_returns_to_go():
+    rewards, _, _, mask = batch(seed=7)
+    to_go = returns_to_go(rewards, torch.zeros(len(rewards)), mask, 0.9)
+    for n, row in enumerate(mask):
+        first = to_go[n, row.nonzero()[0, 0]] if row.any() else torch.tensor(0.0)
+        torch.testing.assert_close(discounted_returns(rewards * mask, mask, 0.9)[n], first)
