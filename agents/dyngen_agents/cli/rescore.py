@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from tyro.conf import Positional
 
 from dyngen_agents.cli.options import Command
 from dyngen_agents.cli.tables import audit_table, rescored_table
 from dyngen_agents.data.episodes import EPISODES, Episode, as_record, read_episodes
+from dyngen_agents.evaluation.intervals import half_interval
 from dyngen_agents.evaluation.rescore import Rescored, rescore
 from dyngen_agents.reward_bench.audit import LEAST, audit
 from dyngen_agents.reward_bench.designs import Design, read_designs
@@ -61,7 +60,7 @@ class Rescore(Command):
             paid = {name: rescored.returns[these] for name, rescored in found.items()}
             audited = audit(designs, [episodes[i] for i in these], model, self.device, paid)
         figures = {
-            name: {policy or "all": _figures(rescored, rows[policy]) for policy in sorted(rows)}
+            name: {policy or "all": _figures(rescored, rows[policy], episodes) for policy in sorted(rows)}
             for name, rescored in found.items()
         }
         if self.out is not None:
@@ -101,10 +100,10 @@ class Rescore(Command):
         return run / EPISODES
 
 
-def _figures(rescored: Rescored, rows: Sequence[int]) -> dict[str, Any]:
+def _figures(rescored: Rescored, rows: Sequence[int], episodes: Sequence[Episode]) -> dict[str, Any]:
     """The mean return of some episodes, half its 95% interval, and the means of the reward's terms."""
     returns = rescored.returns[rows]
-    half = 1.96 * float(np.std(returns, ddof=1)) / math.sqrt(len(rows)) if len(rows) > 1 else None
+    half = half_interval(returns, [episodes[i].example.prompt for i in rows]) if len(rows) > 1 else None
     terms = {name: float(paid[rows].mean()) for name, paid in rescored.terms.items()}
     return {"mean": float(returns.mean()), "ci95": half, "terms": terms, "episodes": len(rows)}
 

@@ -36,6 +36,9 @@ def evaluation_table(evaluation: dict[str, dict[str, Any]]) -> RenderableType:
             continue  # nobody rated
         table.add_row(label, *(_figure(key, figures) for figures in evaluation.values()))
         if key == "reward_mean":
+            gain = evaluation["trained"]
+            if "reward_gain" in gain:
+                table.add_row("  gained, in pairs", f"{gain['reward_gain']:+.3f} ± {gain['reward_gain_ci95']:.3f}", "")
             for name in evaluation["trained"]["reward_terms"]:
                 terms = (figures["reward_terms"][name] for figures in evaluation.values())
                 table.add_row(f"  {name}", *(f"{value:.3f}" for value in terms))

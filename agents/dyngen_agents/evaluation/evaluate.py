@@ -15,6 +15,7 @@ from dyngen_agents.data.episodes import EPISODES, Episode, recorded, write_episo
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.evaluation.best_of_n import best_of_n
+from dyngen_agents.evaluation.intervals import half_interval
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.environment import draw_examples
@@ -55,13 +56,16 @@ def evaluate(
 
     Returns:
         "trained" and "untrained", each with
-        `reward_mean`; `reward_ci95`, half the width of the 95% interval of that mean, 1.96 s/√n; `reward_terms`, means
-        by name; `vader`, the mean compound score; `kl_per_episode`, the mean over episodes of the sum of
-        log π - log π_ref over their tokens, nats, and `kl_per_episode_ci95`; `kl_per_token`, the same over all tokens;
-        `distinct_1`, `distinct_2`; `length_mean`, tokens; `perplexity_ref`, exp of the mean negative log-prob of the
-        tokens under the untrained model at temperature 1. Where users rate, also `rating_by_turn`, means over the
-        dialogues that got so far; `rating_later`, the mean over dialogues of a dialogue's mean rating in turns 2
-        and later, which feedback could have changed; `rating_later_ci95`, half the width of its 95% interval.
+        `reward_mean`; `reward_ci95`, half the width of the 95% interval of that mean, in which episodes of the same
+        prompt count together (`intervals.half_interval`); `reward_terms`, means by name; `vader`, the mean compound
+        score; `kl_per_episode`, the mean over episodes of the sum of log π - log π_ref over their tokens, nats, and
+        `kl_per_episode_ci95`; `kl_per_token`, the same over all tokens; `distinct_1`, `distinct_2`; `length_mean`,
+        tokens; `perplexity_ref`, exp of the mean negative log-prob of the tokens under the untrained model at
+        temperature 1. Where users rate, also `rating_by_turn`, means over the dialogues that got so far;
+        `rating_later`, the mean over dialogues of a dialogue's mean rating in turns 2 and later, which feedback could
+        have changed; `rating_later_ci95`, half the width of its 95% interval.
+        "trained" also has `reward_gain`, the mean of what an episode earned more than the untrained model's with the
+        same prompt and uniforms, and `reward_gain_ci95` of these differences.
         "untrained" also has `best_of_n`, if it was asked for, as `evaluation.best_of_n` returns it.
 
     Raises:
@@ -71,11 +75,17 @@ def evaluate(
         raise ValueError(f"episodes is {episodes}, expected at least 2: one has no spread")
     opened = open_run(run, num_envs=episodes, device=device, reward=reward, user=user)
     examples = draw_examples(opened.env, episodes, seed)
-    results, played = {}, list[Episode]()
+    results, played, returns = {}, list[Episode](), []
     for name, policy in (("trained", opened.policy), ("untrained", opened.untrained)):
         batch = collect(opened.env, Actor(policy, seed), episodes, examples=examples, seed=seed)
         results[name] = measure(batch, opened.reference)
+        returns.append(batch.episode_returns.double().numpy(force=True))
         played += recorded(batch, examples, opened.record["model"], name)
+    gains = returns[0] - returns[1]
+    results["trained"] |= {
+        "reward_gain": float(gains.mean()),
+        "reward_gain_ci95": half_interval(gains, [example.prompt for example in examples]),
+    }
     if best_of and not opened.env.user.answers:
         line = best_of_n(opened.env, opened.untrained, best_of, max(1, 4 * episodes // best_of), seed)
         results["untrained"]["best_of_n"] = line
@@ -100,11 +110,11 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     return {
         **ratings_of(batch),
         "reward_mean": float(returns.mean()),
-        "reward_ci95": 1.96 * float(returns.std()) / math.sqrt(len(batch)),
+        "reward_ci95": half_interval(returns.numpy(force=True), batch.prompts),
         "reward_terms": {name: float(paid.double().mean()) for name, paid in batch.reward_terms.items()},
         "vader": sum(map(vader, batch.texts)) / len(batch),
         "kl_per_episode": float(kl.mean()),
-        "kl_per_episode_ci95": 1.96 * float(kl.std()) / math.sqrt(len(batch)),
+        "kl_per_episode_ci95": half_interval(kl.numpy(force=True), batch.prompts),
         "kl_per_token": float(kl.sum()) / tokens,
         "distinct_1": distinct_n(batch.texts, 1),
         "distinct_2": distinct_n(batch.texts, 2),

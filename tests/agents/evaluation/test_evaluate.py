@@ -32,6 +32,8 @@ def test_a_run_without_updates_equals_the_untrained_model(tiny_config):
     run = train(tiny_config(max_minutes=1e-9))
     result = evaluate(run, episodes=20)
     assert set(result) == {"trained", "untrained"}
+    gain = {name: result["trained"].pop(name) for name in ("reward_gain", "reward_gain_ci95")}
+    assert gain == {"reward_gain": 0.0, "reward_gain_ci95": 0.0}
     assert set(result["trained"]) == FIGURES
     assert result["trained"] == result["untrained"]
     assert abs(result["untrained"]["kl_per_token"]) < 1e-5
