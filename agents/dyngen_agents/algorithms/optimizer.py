@@ -118,6 +118,8 @@ class PolicyOptimizer:
         if self._copies:
             copies, masters = map(list, zip(*self._copies, strict=True))
             torch._foreach_copy_(copies, masters)  # rounds to nearest
+        # Kernels for many tensors do not count as changes, by which a cache knows that the weights are others.
+        torch.autograd.graph.increment_version(self.parameters)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything needed to go on, as named tensors (nothing has to be pickled)."""

@@ -72,6 +72,23 @@ def test_weights_are_written_in_place():
     assert all(p.data_ptr() == at and p._version > version for p, (at, version) in zip(ours, before, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_cache_sees_changes_that_kernels_for_many_tensors_make(dtype, monkeypatch):
+    """On a GPU these do not count as changes, as here those of `.data` do not."""
+
+    def copy(into, what):
+        for a, b in zip(into, what, strict=True):
+            a.data.copy_(b)
+
+    ours = weights(dtype)
+    optimizer = PolicyOptimizer(ours, learning_rate=1e-2)
+    monkeypatch.setattr(torch, "_foreach_copy_", copy)
+    monkeypatch.setattr(optimizer.adam, "step", lambda: None)
+    before = [p._version for p in ours]
+    steps(optimizer, 0, 1)
+    assert all(p._version > version for p, version in zip(ours, before, strict=True))
+
+
 def test_float32_weights_have_no_copies():
     ours = weights(torch.float32)
     optimizer = PolicyOptimizer(ours, learning_rate=1e-3)

@@ -34,9 +34,11 @@ def test_a_resumed_bfloat16_run_equals_an_uninterrupted_one(tiny_config, tmp_pat
     assert load_file(tmp_path / "run" / "model.safetensors")["transformer.wte.weight"].dtype == torch.bfloat16
 
 
-def test_the_settings_reach_the_policy(tiny_config):
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_the_settings_reach_the_policy(tiny_config, lora_rank):
     plain, other = (
-        Learner(tiny_config(gradient_checkpointing=x, capture_updates=x), PPOConfig()) for x in (False, True)
+        Learner(tiny_config(lora_rank=lora_rank, gradient_checkpointing=x, capture_updates=x), PPOConfig())
+        for x in (False, True)
     )
     assert not plain.policy.trunk.captured and other.policy.trunk.captured
     metrics = [update(learner) for learner in (plain, other)]
