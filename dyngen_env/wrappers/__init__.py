@@ -24,7 +24,7 @@ from dyngen_env.wrappers.views import LM
 __all__ = ["LMFeatures", "TopKActions"]
 
 
-def TopKActions(env: Any, lm: LM, k: int = 8, device: str = "cpu") -> Any:
+def TopKActions(env: Any, lm: LM, k: int = 8, device: str = "cpu", show_candidates: bool = False) -> Any:
     """Let the agent choose among the k legal tokens that a language model finds most likely: `Discrete(k)`.
 
     Action 0 is the most likely of them, action k - 1 the least. Observations become dicts: `tokens` (L,) int64, as
@@ -36,18 +36,22 @@ def TopKActions(env: Any, lm: LM, k: int = 8, device: str = "cpu") -> Any:
         lm: a model's name, or a model that has the env's tokens; its weights must not change afterwards.
         k: how many candidates there are.
         device: where a model given by name runs.
+        show_candidates: observations also have `candidates` (k,) int64, the token ids, and `LMFeatures` over this shows
+            the candidates' word embeddings. Else an agent that sees vectors knows an action by its rank alone, though
+            rank 0 is another word in every state.
 
     Raises:
         ValueError: the env's observations are no tokens, the model has other tokens than the env, or the env has fewer
             than k legal tokens; from `step`, an action outside 0 ... k - 1.
     """
-    return (VectorTopK if isinstance(env, VectorEnv) else SingleTopK)(env, lm, k, device)
+    return (VectorTopK if isinstance(env, VectorEnv) else SingleTopK)(env, lm, k, device, show_candidates)
 
 
 def LMFeatures(env: Any, lm: LM, device: str = "cpu") -> Any:
     """Show the agent what a language model made of the text so far: its last hidden state at the last token.
 
     Observations become a `Box` of shape (D,), float32, with D the model's hidden size. Over an env that `TopKActions`
-    has wrapped, the log-probabilities of the k candidates follow, (D + k,). Arguments and errors: see `TopKActions`.
+    has wrapped, the log-probabilities of the k candidates follow, (D + k,), and with its `show_candidates` their word
+    embeddings, one after the other, each of E numbers, (D + k + k E,). Arguments and errors: see `TopKActions`.
     """
     return (VectorFeatures if isinstance(env, VectorEnv) else SingleFeatures)(env, lm, device)

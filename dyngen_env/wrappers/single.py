@@ -44,8 +44,9 @@ class SingleView(gym.Wrapper, RecordConstructorArgs):
 class SingleTopK(SingleView):
     """`TopKActions` of a single env."""
 
-    def __init__(self, env: gym.Env, lm: LM, k: int = 8, device: str = "cpu"):
-        super().__init__(env, Candidates(env, lm, k, device), lm=lm, k=k, device=device)
+    def __init__(self, env: gym.Env, lm: LM, k: int = 8, device: str = "cpu", show_candidates: bool = False):
+        view = Candidates(env, lm, k, device, show_candidates)
+        super().__init__(env, view, lm=lm, k=k, device=device, show_candidates=show_candidates)
         self.action_space = spaces.Discrete(k)
         self._ids: np.ndarray | None = None  # (k,)
 

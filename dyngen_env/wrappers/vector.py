@@ -53,8 +53,8 @@ class VectorView(VectorWrapper):
 class VectorTopK(VectorView):
     """`TopKActions` of a batched env."""
 
-    def __init__(self, env: VectorEnv, lm: LM, k: int = 8, device: str = "cpu"):
-        super().__init__(env, Candidates(env, lm, k, device))
+    def __init__(self, env: VectorEnv, lm: LM, k: int = 8, device: str = "cpu", show_candidates: bool = False):
+        super().__init__(env, Candidates(env, lm, k, device, show_candidates))
         self.single_action_space = spaces.Discrete(k)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._ids: np.ndarray | None = None  # (B, k)

@@ -35,9 +35,12 @@ class View(Protocol):
 
 
 class Candidates:
-    """The view of `TopKActions`: the tokens so far, and log-probs and (in the infos) ids of the likeliest."""
+    """The view of `TopKActions`: the tokens so far, and log-probs and ids of the likeliest.
 
-    def __init__(self, env: gym.Env | VectorEnv, lm: LM, k: int, device: str):
+    The ids are in the infos, and in the observations if they are to be shown.
+    """
+
+    def __init__(self, env: gym.Env | VectorEnv, lm: LM, k: int, device: str, show_candidates: bool = False):
         tokens = _token_space(_observation_space(env))
         batch: Any = getattr(env.unwrapped, "batch", env.unwrapped)
         distribution = batch.token_distribution()
@@ -49,28 +52,38 @@ class Candidates:
             )
         self.k, self.reader = k, reader_of(env, lm, tokens, device)
         self._distribution = distribution.to(self.reader.model.device)
-        self.space = spaces.Dict(tokens=tokens, logprobs=spaces.Box(-np.inf, 0, (k,), np.float32))
+        shown: dict[str, spaces.Space] = {"tokens": tokens, "logprobs": spaces.Box(-np.inf, 0, (k,), np.float32)}
+        if show_candidates:
+            shown["candidates"] = spaces.Box(0, int(tokens.high.max()), (k,), np.int64)
+        self.space = spaces.Dict(shown)
 
     def __call__(self, observations: np.ndarray) -> Shown:
         ids, logprobs = self.reader.most_likely(observations, self._distribution, self.k)
-        return {"tokens": observations, "logprobs": logprobs}, {"candidates": ids}
+        shown = {"tokens": observations, "logprobs": logprobs}
+        return shown | ({"candidates": ids} if "candidates" in self.space.spaces else {}), {"candidates": ids}
 
 
 class Features:
-    """The view of `LMFeatures`: hidden states (B, D), and over `TopKActions` the candidates' log-probs beside them."""
+    """The view of `LMFeatures`: hidden states (B, D), and over `TopKActions` the candidates' log-probs beside them, and
+    their embeddings (B, k E) if it shows its candidates.
+    """
 
     def __init__(self, env: gym.Env | VectorEnv, lm: LM, device: str):
-        shown, more = _observation_space(env), 0
-        if isinstance(shown, spaces.Dict) and set(shown) == {"tokens", "logprobs"}:
-            more = shown["logprobs"].shape[0]  # type: ignore[index]
-            shown = shown["tokens"]
+        shown, k, named = _observation_space(env), 0, 0
+        if isinstance(shown, spaces.Dict) and set(shown) - {"candidates"} == {"tokens", "logprobs"}:
+            k = shown["logprobs"].shape[0]  # type: ignore[index]
+            named, shown = k * ("candidates" in shown.spaces), shown["tokens"]
         self.reader = reader_of(env, lm, _token_space(shown), device)
-        self.space = spaces.Box(-np.inf, np.inf, (self.reader.hidden_size + more,), np.float32)
+        width = self.reader.hidden_size + k + named * self.reader.embedding_size
+        self.space = spaces.Box(-np.inf, np.inf, (width,), np.float32)
 
     def __call__(self, observations: Any) -> Shown:
         if not isinstance(observations, dict):
             return self._hidden(observations), {}
-        return np.concatenate([self._hidden(observations["tokens"]), observations["logprobs"]], axis=1), {}
+        parts = [self._hidden(observations["tokens"]), observations["logprobs"]]
+        if "candidates" in observations:
+            parts.append(self.reader.embeddings(observations["candidates"]).reshape(len(parts[0]), -1))
+        return np.concatenate(parts, axis=1), {}
 
     def _hidden(self, tokens: np.ndarray) -> np.ndarray:
         return np.array(self.reader.hidden(tokens).float().numpy(force=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from dyngen_env.lm.loading.models import context_window, load_model, load_tokeni
 from dyngen_env.text.huggingface import adapted
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -36,6 +37,8 @@ class LMReader:
         self.model: PreTrainedModel = load_model(lm, device=device) if isinstance(lm, str) else lm.eval()
         self._engine = Engine(self.model)
         width, self.hidden_size = head_shape(self.model)  # V, D
+        self._embeddings = cast("nn.Embedding", self.model.get_input_embeddings())
+        self.embedding_size = self._embeddings.weight.shape[1]  # E
         known = len(adapted(load_tokenizer(lm))) if isinstance(lm, str) else min(width, vocabulary)
         if known != vocabulary:
             raise ValueError(
@@ -69,6 +72,12 @@ class LMReader:
         hidden = self._engine.next_hidden(rows, (rows >= 0).sum(1))
         self._read.append((tokens.copy(), hidden))
         return hidden
+
+    @torch.no_grad()
+    def embeddings(self, ids: np.ndarray) -> np.ndarray:
+        """The word embeddings (..., E) float32 of token ids (...), as the model reads them before any position."""
+        where = torch.from_numpy(ids).to(self.model.device)
+        return self._embeddings.weight[where].float().numpy(force=True)
 
     @torch.no_grad()
     def most_likely(self, tokens: np.ndarray, distribution: TokenDistribution, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -42,6 +42,8 @@ def wrappers(lm):
         "candidates": lambda env: TopKActions(env, lm, K),
         "features": lambda env: LMFeatures(env, lm),
         "both": lambda env: LMFeatures(TopKActions(env, lm, K), lm),
+        "named candidates": lambda env: TopKActions(env, lm, K, show_candidates=True),
+        "both, named": lambda env: LMFeatures(TopKActions(env, lm, K, show_candidates=True), lm),
     }
 
 
@@ -117,7 +119,7 @@ def test_features_are_the_last_hidden_state_and_the_log_probs_follow(lm):
 
 
 @pytest.mark.filterwarnings("ignore:.*(Box observation space m|different from the unwrapped version)")
-@pytest.mark.parametrize("kind", ["candidates", "features", "both"])
+@pytest.mark.parametrize("kind", ["candidates", "features", "both", "named candidates", "both, named"])
 def test_single_observations_are_in_their_space(lm, kind):
     env = single(wrappers(lm)[kind])
     for observation, _ in play(env, 40):
@@ -127,7 +129,7 @@ def test_single_observations_are_in_their_space(lm, kind):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ["candidates", "both"])
+@pytest.mark.parametrize("kind", ["candidates", "both", "both, named"])
 def test_rows_of_a_batch_equal_single_envs(lm, kind, mode):
     """In each autoreset mode, over dozens of ends: observations, final ones too, rewards, flags and infos."""
     rows = 3
@@ -294,3 +296,17 @@ def test_features_are_as_wide_as_the_head_takes_them():
     observation, _ = env.reset(seed=0)
     assert env.observation_space.shape == observation.shape == (16,)
     assert env.observation_space.contains(observation)
+
+
+def test_an_agent_may_see_which_words_its_actions_are(lm):
+    """The ids in the observation are those of the infos, and `LMFeatures` shows rows of the model's embedding table."""
+    named = batch(wrappers(lm)["named candidates"])
+    observation, infos = named.reset(seed=0)
+    assert named.single_observation_space["candidates"].contains(observation["candidates"][0])
+    assert np.array_equal(observation["candidates"], infos["candidates"])
+    plain, shown = batch(wrappers(lm)["both"]), batch(wrappers(lm)["both, named"])
+    before, after = plain.reset(seed=0)[0], shown.reset(seed=0)[0]
+    assert np.array_equal(after[:, : before.shape[1]], before)
+    table = lm.transformer.wte.weight.numpy(force=True)
+    assert np.array_equal(after[:, before.shape[1] :], table[infos["candidates"]].reshape(3, -1))
+    assert shown.single_observation_space.shape == (after.shape[1],)
