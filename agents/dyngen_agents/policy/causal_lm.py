@@ -15,10 +15,10 @@ from dyngen_agents.policy.reference import Reference
 from dyngen_agents.policy.trunk import Trunk
 from dyngen_agents.policy.value_head import ValueHead
 from dyngen_env.lm.distribution import TokenDistribution
+from dyngen_env.lm.draw import draw
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import head_shape, lm_head
 from dyngen_env.lm.logprobs import token_scores
-from dyngen_env.lm.sampling import greedy, sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -107,8 +107,8 @@ class CausalLMPolicy(nn.Module):
     @torch.no_grad()
     def choose(self, hidden: Tensor, tokens: Tensor, lengths: Tensor, uniform: Tensor | None) -> Action:
         """`act` from hidden states (B, D) at the rows' last tokens. Nothing is read on the host."""
-        logits = self.logits(hidden, self.distribution.state(tokens, lengths))
-        chosen, logprobs = greedy(logits) if uniform is None else sample(logits, uniform)
+        states = self.distribution.state(tokens, lengths)
+        chosen, logprobs = draw(self.distribution, lm_head(self.lm, hidden), states, uniform)
         return Action(chosen, logprobs, self.value(hidden))
 
     def evaluate(
