@@ -53,7 +53,12 @@ class Grammar(Generic[T]):
         try:
             return ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError) as error:  # ValueError: a null byte
-            raise ValueError(f"{self.kind} {text!r} is not an expression: {error}") from error
+            where = f" at column {error.offset}" if isinstance(error, SyntaxError) and error.offset else ""
+            why = error.msg if isinstance(error, SyntaxError) else error
+            raise ValueError(
+                f"{self.kind} {text!r} is not an expression: {why}{where}. Expected {self._expected}, or in Python the "
+                "object itself"
+            ) from error
 
     def _build(self, node: ast.expr, text: str) -> T | float:
         match node:
@@ -74,8 +79,12 @@ class Grammar(Generic[T]):
                     return _OPERATORS[type(op)](self._build(left, text), self._build(right, text))
                 case ast.BinOp(left=left, op=ast.Div(), right=right) if number := _number(right):
                     return self._build(left, text) * (1.0 / number)  # type: ignore[operator]
-        expected = "names, calls with literals, numbers, + - *" if self.arithmetic else "a name or a call of one"
-        raise ValueError(f"{self.kind} {text!r}: cannot read {ast.unparse(node)!r}; expected {expected}")
+        hint = f". For a function in a file write {text.strip()}:function" if text.strip().endswith(".py") else ""
+        raise ValueError(f"{self.kind} {text!r}: cannot read {ast.unparse(node)!r}; expected {self._expected}{hint}")
+
+    @property
+    def _expected(self) -> str:
+        return "names, calls with literals, numbers, + - *" if self.arithmetic else "a name or a call of one"
 
     def _argument(self, of: str, node: ast.expr, text: str) -> Any:
         try:

@@ -86,7 +86,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
         rules=rules,
         stop=stop,
         banned=BannedWords(words, tokenizer, device) if words else None,
-        ledger=RewardLedger(make_reward(options.reward), RewardContext(model, tokenizer, device)),
+        ledger=RewardLedger(make_reward(options.reward), RewardContext(model, tokenizer, device, user.answers)),
         observer=Observer(options.observation, tokenizer, context=context, max_new_tokens=new),
         max_turns=turns,
         max_new_tokens=new,

@@ -31,11 +31,13 @@ class RewardContext:
         model: the name of the env's language model; None if it has only a tokenizer.
         tokenizer: the env's.
         device: where the env's tensors are, and where models should run.
+        user_answers: whether somebody answers the agent, and may rate its turns.
     """
 
     model: str | None
     tokenizer: Tokenizer
     device: torch.device
+    user_answers: bool = True
 
 
 class Reward:
@@ -214,7 +216,11 @@ class TextReward(Reward):
         return pay_turns(transition, [self._score(*turn) for turn in turns])
 
     def _score(self, text: str, example: Example, dialogue: Dialogue | None) -> float:
-        value = self._arguments.call(self.function, turn_values(text, example, dialogue))
+        try:
+            value = self._arguments.call(self.function, turn_values(text, example, dialogue))
+        except Exception as error:
+            error.add_note(f"in the reward function {self.name!r}, which was to score {text[:60]!r}")
+            raise
         number = as_finite(value)
         if number is None:
             raise ValueError(f"reward {self.name!r} returned {shown(value)} for {text[:60]!r}: {RULE}")

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import torch
 
-from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.base import Reward, RewardContext
 from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.types import Transition
 
 HIGHEST_RATING = 4  # of users who rate as the people of the review data did, from -4 to +4
 
 
-class Rating(Reward):
+class UserReward(Reward):
+    """A reward that is a user's opinion. Raises ValueError in an env where nobody answers: it would always be 0."""
+
+    def bind(self, context: RewardContext) -> Reward:
+        if not context.user_answers:
+            raise ValueError(
+                f"reward {self.name!r} is what a user thinks, and nobody answers in this env: give it a user, as in "
+                "user='simulated', or take dyngen/Dialogue-v0"
+            )
+        return super().bind(context)
+
+
+class Rating(UserReward):
     """The user's rating of the turn divided by 4; 0 where the user gave none. Ratings from -4 to +4 become [-1, 1]."""
 
     name = "rating"
@@ -20,7 +32,7 @@ class Rating(Reward):
         return pay_turns(transition, [(f.rating or 0.0) / HIGHEST_RATING for f in transition.feedback])
 
 
-class LeftHappy(Reward):
+class LeftHappy(UserReward):
     """1 when the user ends the dialogue because they got what they wanted, -1 when they end it for another reason.
 
     It is 0 while the dialogue goes on, and where it ends because turns or context are used up. Its weight beside

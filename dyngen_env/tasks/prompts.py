@@ -102,7 +102,12 @@ def as_example(prompt: str | Example) -> Example:
 
 def _read_file(path: Path) -> list[Example]:
     if path.suffix not in (".txt", ".jsonl"):
-        raise ValueError(f"prompts file {path} ends in {path.suffix or 'nothing'!r}: expected .txt or .jsonl")
+        raise ValueError(
+            f"prompts file {path} ends in {path.suffix or 'nothing'!r}: expected .txt or .jsonl. For prompts "
+            f"themselves give a list, as in prompts=[{str(path)!r}]"
+        )
+    if path.is_dir():
+        raise ValueError(f"prompts file {path} is a folder: expected a .txt or .jsonl file")
     if not path.is_file():
         raise FileNotFoundError(f"no prompts file {path}")
     try:

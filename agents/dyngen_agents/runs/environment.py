@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
+from gymnasium.envs.registration import load_env_creator
 
 import dyngen_env  # noqa: F401  registers the ids
 from dyngen_agents.runs.config import TrainConfig
@@ -51,6 +51,7 @@ def make_env(
     options |= {name: given for name, given in (("reward", reward), ("user", user)) if given is not None}
     if credit is not None and (paid := options.get("reward", _default_reward(config.env))) is not None:
         options["reward"] = credit(make_reward(paid))
+    _refuse_other_envs(config.env)
     try:
         env = gym.make_vec(
             config.env,
@@ -78,7 +79,7 @@ def credit_of(config: TrainConfig, gamma: float | None) -> Callable[[Reward], Re
     Args:
         gamma: the algorithm's discount; None if it looks at sums alone.
     """
-    on_cpu = torch.device(config.device or "cpu").type == "cpu"
+    on_cpu = (config.device or "cpu") == "cpu"
     if config.credit == "token":
         return partial(delayed, to="token")
     if config.credit == "auto" and gamma == 1 and on_cpu:
@@ -101,6 +102,17 @@ def _own(name: str, text: str) -> Reward | User:
         return make(imported(text))
     except TypeError as error:
         raise ValueError(f"{name}={text!r}: {error}") from error
+
+
+def _refuse_other_envs(name: str) -> None:
+    """Raises ValueError for a registered env that is none of ours: it would not know the keywords."""
+    try:
+        entry = gym.spec(name).vector_entry_point
+    except gym.error.Error:
+        return  # said where the env is made
+    kind = load_env_creator(entry) if isinstance(entry, str) else entry
+    if kind is None or (isinstance(kind, type) and not issubclass(kind, TextGenVectorEnv)):
+        raise ValueError(f"env {name!r} generates no text: expected an env of dyngen, such as {TrainConfig.env}")
 
 
 def _similar_id(name: str) -> str:

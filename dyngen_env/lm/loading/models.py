@@ -169,7 +169,8 @@ def _explained(name: str, source: Source) -> Iterator[None]:
         with panics_as_errors():
             yield
     except Exception as error:  # a damaged file can raise anything
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        lines = (str(error).strip() or type(error).__name__).splitlines()
+        first_line = " ".join(lines[:1] if not lines[0].rstrip().endswith(":") else lines[:4])
         if source.kind == "hub":
             raise FileNotFoundError(
                 f"no model {name!r}: it is no folder or .gguf file here, and the Hugging Face hub did not give it "

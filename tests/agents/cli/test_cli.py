@@ -332,3 +332,18 @@ def test_a_registered_env_of_ones_own(options, capsys):
         assert main(["train", "ppo", *options, "--env", "tests/Vowels-v0"]) == 0
     finally:
         del gym.registry["tests/Vowels-v0"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--env", "CartPole-v1"], "generates no text: expected an env of dyngen"),
+        (["--device", "tpu"], "is no device of torch"),
+        (["--reward", "rating"], "nobody answers in this env"),
+        (["--reward", "mine.py"], "mine.py:function"),
+    ],
+)
+def test_what_newcomers_write_is_explained(options, arguments, message, capsys):
+    assert main(["train", "ppo", *options, *arguments]) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert message in shown and "Traceback" not in shown

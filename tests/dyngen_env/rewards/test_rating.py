@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
 import pytest
 
 from dyngen_env import Feedback
@@ -34,3 +35,10 @@ def test_how_a_dialogue_ends(ends, paid):
 def test_a_turn_that_nobody_heard_is_not_rated():
     paid, info = episode("rating + left_happy", Feedback("good", 4), last=256)  # BOS is not legal
     assert paid == [-1.0] and info["reward_terms"] == {"rating": 0.0, "left_happy": 0.0, "illegal": -1.0}
+
+
+@pytest.mark.parametrize("reward", ["rating", "left_happy", "sentiment + clip(rating, 0, 1)", "shaped(rating)"])
+def test_a_users_opinion_needs_a_user(reward):
+    """It would be 0 for ever, and nothing would be learned."""
+    with pytest.raises(ValueError, match=r"nobody answers in this env: give it a user"):
+        gym.make_vec("dyngen/Generate-v0", num_envs=2, tokenizer="bytes", prompts=["a"], reward=reward)

@@ -321,3 +321,11 @@ def test_constants_keep_zero_rows_at_zero():
 
 def test_keywords_take_words():
     assert Keywords("a", "b").words == ("a", "b")
+
+
+def test_a_function_that_fails_is_named_with_its_text():
+    env = single(reward=lambda text: 1 / 0, prompts=["a"], max_new_tokens=1)
+    env.reset(seed=0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        env.step(98)
+    assert any("in the reward function 'lambda', which was to score 'b'" in note for note in caught.value.__notes__)
