@@ -17,6 +17,7 @@ from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.trl.legal_logits import keep_to_legal_tokens
 from dyngen_agents.trl.positions import count_from_first_token
 from dyngen_agents.trl.prompts import examples_of, group_seeds, prompt_text
 from dyngen_env.envs.vector_env import TextGenVectorEnv
@@ -30,9 +31,9 @@ class EnvRollout:
     """Plays each prompt that TRL passes as one episode of the env.
 
     The sampling is the trainer's (temperature, top_k, top_p), over the env's legal tokens and without its banned words.
-    For its loss TRL computes log-probs anew: the model's softmax at that temperature over all tokens, since it knows
-    nothing of tokens that cannot be drawn. So its loss also raises what was chosen above these; the `logprobs` here are
-    those of the distribution that was drawn from.
+    For its loss TRL computes log-probs anew: the model's softmax at that temperature over all tokens. So from the first
+    call on, the models' logits are those of the legal tokens alone (`dyngen_agents.trl.legal_logits`), and these
+    log-probs are those of the distribution that was drawn from, but for banned words, of which TRL knows nothing.
 
     Sampling is seeded by the trainer's seed and the rank of the process; a simulated user by the trainer's seed, the
     prompt and the number of the call, so that all completions of a group are answered by the same one. From the first
@@ -94,7 +95,8 @@ class EnvRollout:
             raise ValueError(f"the model is on {lm.device}, the env on {self.env.device}: make the env with device=...")
         for model in (lm, getattr(trainer, "ref_model", None)):
             if model is not None:
-                count_from_first_token(trainer.accelerator.unwrap_model(model))
+                count_from_first_token(unwrapped := trainer.accelerator.unwrap_model(model))
+                keep_to_legal_tokens(unwrapped, self.env.legal_tokens())
         actor = Actor(
             CausalLMPolicy(lm, self.env.token_distribution(sampling)),
             seed=trainer.args.seed + trainer.accelerator.process_index,
