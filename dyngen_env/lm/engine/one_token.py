@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "dyngen_one_token"  # our attention among those of transformers
 SHORTEST = 32  # positions that rows attend to, at least: graphs are captured for powers of two of them
+BEYOND_SOFTMAX = ("softcap", "s_aux", "position_bias")  # of a layer's scores: caps, sinks, biases
 KERNEL, GROUPED, MODEL = "a Triton kernel", "grouped queries", "the model's own attention"
 
 _attend: Callable[..., torch.Tensor] | None = None  # `attention_kernel.attend`, where there is Triton
@@ -113,7 +114,12 @@ def one_token_attention(
 
     Returns:
         (B, 1, H, D), and no weights.
+
+    Raises:
+        NotImplementedError: the layer wants more of its scores than a softmax, such as Gemma 2's cap.
     """
+    if wanted := [name for name in BEYOND_SOFTMAX if kwargs.get(name) is not None]:
+        raise NotImplementedError(f"attention with {', '.join(wanted)}")
     rows, heads, _, dim = query.shape
     shared = key.shape[1]
     if attention_mask is not None and attention_mask.dtype == torch.int32:
