@@ -73,7 +73,8 @@ class Learner:
                     f"multiple of {processes.world_size} (it is the number of all processes together)"
                 )
         self.given = given
-        if checkpoint:
+        if checkpoint is not None:
+            given.check_against(checkpoint.record)
             check_base(checkpoint.record)
         rows = min(config.num_envs, config.episodes) // processes.world_size
         self.env = make_env(
@@ -207,7 +208,6 @@ class Learner:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         record = checkpoint.record
-        self.given.check_against(record)
         self.iteration, self.seconds = record["iteration"], record["seconds"]
         self.reward_scale = RewardScale(**record["reward_scale"])
         self.algorithm.load_state(checkpoint.algorithm_state())

@@ -156,7 +156,8 @@ def test_dialogues_are_rated_and_shown(tiny_config):
     run = train(tiny_config(env="dyngen/Dialogue-v0", user="simulated", max_turns=2, max_context_tokens=96, updates=1,
                             max_new_tokens=4, reward="rating", prompts=None))  # fmt: skip
     figures = evaluate(run, episodes=8)["trained"]
-    assert set(figures) == FIGURES | {"rating_by_turn", "rating_later", "rating_later_ci95"}
+    gained = {"reward_gain", "reward_gain_ci95"}
+    assert set(figures) == FIGURES | gained | {"rating_by_turn", "rating_later", "rating_later_ci95"}
     assert len(figures["rating_by_turn"]) == 2 and all(-4 <= rating <= 4 for rating in figures["rating_by_turn"])
     assert re.search(r"\[[+-]\d: .+\]", (run / "samples.md").read_text())
 

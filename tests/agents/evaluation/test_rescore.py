@@ -92,8 +92,17 @@ def played(reward, answering=False, episodes=40, **options):
     return recorded(batch, examples, "bytes", "random"), batch
 
 
-@pytest.mark.parametrize("answering", [False, True], ids=["alone", "dialogue"])
-@pytest.mark.parametrize("name", REWARDS)
+def settings_of(names):
+    """Every reward in a dialogue, and those alone that are not a user's opinion."""
+    return [
+        pytest.param(name, answering, id=f"{name}-{'dialogue' if answering else 'alone'}")
+        for name in names
+        for answering in (False, True)
+        if answering or name != "rating"
+    ]
+
+
+@pytest.mark.parametrize("name, answering", settings_of(REWARDS))
 def test_a_recording_earns_what_the_env_has_paid(name, answering, tmp_path):
     episodes, batch = played(REWARDS[name], answering)
     write_episodes(tmp_path / "episodes.jsonl", episodes)
@@ -105,8 +114,7 @@ def test_a_recording_earns_what_the_env_has_paid(name, answering, tmp_path):
         np.testing.assert_allclose(paid, batch.reward_terms[term], atol=1e-4)
 
 
-@pytest.mark.parametrize("answering", [False, True], ids=["alone", "dialogue"])
-@pytest.mark.parametrize("name", ["sum", "rating", "function", "by token"])
+@pytest.mark.parametrize("name, answering", settings_of(["sum", "rating", "function", "by token"]))
 def test_a_turn_that_was_cut_off_is_not_paid(name, answering):
     """By `max_episode_steps`, which may also cut an episode just where a turn has ended."""
     reward = REWARDS[name]
