@@ -1,5 +1,6 @@
 """What every test runs under: one thread, no display, no network."""
 
+import logging
 import os
 
 # Before torch, transformers and matplotlib are imported: they read these once.
@@ -8,6 +9,7 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # tokenizers warn when a process that used threads forks
 
 import hypothesis
+import pytest
 import torch
 
 torch.set_num_threads(1)  # the order of float sums, hence the last bits, depends on it
@@ -15,3 +17,14 @@ torch.set_num_threads(1)  # the order of float sums, hence the last bits, depend
 # The same examples in every run; the first call into torch alone would break a deadline.
 hypothesis.settings.register_profile("dyngen", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("dyngen")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _loggers_as_before():
+    """The command sets how much our loggers say; tests of other files must not find more than they ask for."""
+    loggers = [logging.getLogger(name) for name in ("dyngen_env", "dyngen_agents")]
+    before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
+    yield
+    for logger, level, handlers, propagate in before:
+        logger.setLevel(level)
+        logger.handlers[:], logger.propagate = handlers, propagate

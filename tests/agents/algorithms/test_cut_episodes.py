@@ -70,8 +70,8 @@ def test_a_critic_that_expects_more_than_was_ever_returned_is_reported_once(capl
     with caplog.at_level(logging.WARNING):
         assert learner.update(sound)["value_alarm"] == 0 and not caplog.records
         assert [learner.update(wild)["value_alarm"] for _ in range(2)] == [1, 1]
-    (record,) = caplog.records
-    assert "expects a return of size 2 on average, but the largest that any episode had is 1" in record.message
+    said = "expects a return of size 2 on average, but the largest that any episode had is 1"
+    assert [said in record.message for record in caplog.records].count(True) == 1
 
 
 def test_the_largest_return_is_that_of_the_whole_run():

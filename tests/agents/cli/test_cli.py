@@ -56,10 +56,13 @@ def test_train_prints_tables(options, algorithm, capsys):
 def test_train_json_and_eval_json(options, capsys):
     assert main(["train", "ppo", *options, "--json"]) == 0
     answer = only_object(capsys.readouterr().out)
-    assert main(["eval", "latest", "--episodes", "10", "--json"]) == 0
-    assert only_object(capsys.readouterr().out) == answer["evaluation"]
-    assert main(["eval", answer["run"], "--episodes", "10"]) == 0
-    assert "perplexity" in capsys.readouterr().out
+    assert main(["eval", "latest", "--episodes", "10", "--best-of", "4", "--json"]) == 0
+    again = only_object(capsys.readouterr().out)
+    assert list(again["untrained"].pop("best_of_n")) == ["1", "2", "4"]
+    assert again == answer["evaluation"]
+    assert main(["eval", answer["run"], "--episodes", "10", "--best-of", "4"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "perplexity" in shown and "its best of 4" in shown
 
 
 @pytest.mark.parametrize("name", [["reinforce"], []], ids=["named", "the run's own"])
@@ -197,7 +200,7 @@ def test_wrong_input_is_one_message(options, arguments, message, capsys):
         (["train", "pppo"], "unknown algorithm 'pppo': did you mean ppo? Expected one of ppo, reinforce"),
         (["train", "ppo", "--env", "Sentiment-v0"], "did you mean 'dyngen/Sentiment-v0'?"),
         (["eval", "latest", "once"], "'once' is one argument too many: see dyngen eval --help"),
-        (["evaluate"], "unknown command 'evaluate': did you mean eval? Expected one of train, eval, inspect"),
+        (["evaluate"], "unknown command 'evaluate': did you mean eval? Expected one of train, eval, frontier, inspect"),
         (["bench", "rewards", "--seeds", "0"], "dyngen: seeds is 0, expected at least 1\n"),
     ],
 )

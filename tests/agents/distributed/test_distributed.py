@@ -62,6 +62,8 @@ def test_two_processes_learn_what_one_learns(recorded, name):
     for ours in both:
         assert ours.keys() == alone.keys()
         for key, expected in alone.items():
+            if key.endswith("idle_share"):
+                continue  # how much rows wait depends on how many there are
             if key.startswith("tokens"):
                 assert torch.equal(ours[key], expected), key
             else:

@@ -6,6 +6,7 @@ import gymnasium as gym
 import pytest
 
 from dyngen_env import Feedback
+from dyngen_env.testing import check_reward
 from tests.support.envs import END, Talker, single, write
 
 
@@ -42,3 +43,7 @@ def test_a_users_opinion_needs_a_user(reward):
     """It would be 0 for ever, and nothing would be learned."""
     with pytest.raises(ValueError, match=r"nobody answers in this env: give it a user"):
         gym.make_vec("dyngen/Generate-v0", num_envs=2, tokenizer="bytes", prompts=["a"], reward=reward)
+
+
+def test_they_are_rewards():
+    check_reward("rating + 2*left_happy", steps=30, user="simulated", max_turns=3)
