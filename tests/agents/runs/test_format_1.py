@@ -56,7 +56,10 @@ def test_a_run_of_format_1_goes_on_exactly(tiny_config, algorithm):
     train(TrainConfig(resume="half"), type(algorithm)())
     ours, theirs = (open_checkpoint(Path(name)) for name in ("half", "whole"))
     assert ours.record["format"] == 2
-    assert ours.record["algorithm_state"] == theirs.record["algorithm_state"]
+    states = [checkpoint.record["algorithm_state"] for checkpoint in (ours, theirs)]
+    for state in states:
+        state.pop("largest_return", None)  # of the critic's alarm, which format 1 does not know
+    assert states[0] == states[1]
     for name in ("model.safetensors", "training.safetensors"):
         a, b = load_file(f"half/{name}"), load_file(f"whole/{name}")
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
