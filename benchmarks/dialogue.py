@@ -22,9 +22,9 @@ from rich.table import Table
 from benchmarks.harness import machine, versions
 from dyngen_agents import PPOConfig, TrainConfig, evaluate, train
 from dyngen_agents.evaluation.drawing import FAINT, INK, running_mean
+from dyngen_agents.evaluation.intervals import t_quantile
 
 USERS = {"hears": "simulated", "blind": "muted(simulated)"}
-T_975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t for a mean of so many
 
 
 def main() -> None:
@@ -92,8 +92,8 @@ def table(rows: list[dict]) -> Table:
         cells = [of[seed, agent] for agent in agents]
         shown.add_row(str(seed), *(f"{r['rating_later']:+.2f} ± {r['rating_later_ci95']:.2f}" for r in cells))
     means = [[row["rating_later"] for row in rows if row["agent"] == agent] for agent in agents]
-    if len(means[0]) in T_975:
-        spread = [T_975[len(m)] * statistics.stdev(m) / len(m) ** 0.5 for m in means]
+    if len(means[0]) > 1:
+        spread = [t_quantile(len(m) - 1) * statistics.stdev(m) / len(m) ** 0.5 for m in means]
         shown.add_row("all", *(f"{statistics.fmean(m):+.2f} ± {s:.2f}" for m, s in zip(means, spread, strict=True)))
     return shown
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import gc
 import json
 import sys
 import time
@@ -23,6 +22,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks import setting
+from benchmarks.gpu_setting import SMOLLM2, TINY, release, sync
 from benchmarks.harness import machine, versions
 from dyngen_agents import PPO, CausalLMPolicy, PPOConfig, Reference, collect
 from dyngen_agents.algorithms.optimizer import PolicyOptimizer
@@ -34,15 +34,6 @@ from dyngen_env.lm.logprobs import logprobs_and_entropy
 
 Row = dict[str, Any]
 
-SMOLLM2 = dict(  # SmolLM2-135M's configuration
-    vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-    num_key_value_heads=3, max_position_embeddings=8192, rope_theta=100_000.0, rms_norm_eps=1e-5,
-    tie_word_embeddings=True, bos_token_id=49_150, eos_token_id=49_151,
-)  # fmt: skip
-TINY = dict(
-    SMOLLM2, vocab_size=512, hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=6,
-    num_key_value_heads=2, bos_token_id=510, eos_token_id=511,
-)  # fmt: skip
 PROMPT = 10
 
 
@@ -144,10 +135,10 @@ def rollout_mismatch(sizes: Sizes) -> Iterator[Row]:
         )  # fmt: skip
         policy = CausalLMPolicy(policy.lm, env.token_distribution())
         learner = learner_of(policy, sizes, epochs=1)
-        wait(sizes.device)
+        sync(sizes.device)
         start = time.perf_counter()
         batch = collect(env, learner.actor(1), sizes.minibatch, seed=0)
-        wait(sizes.device)
+        sync(sizes.device)
         seconds = time.perf_counter() - start
         metrics = learner.update(batch)
         yield {
@@ -171,11 +162,11 @@ def profile(sizes: Sizes) -> Iterator[Row]:
     learner = learner_of(policy, sizes, epochs=1)
     batch = random_batch(policy, sizes)
     learner.update(batch)
-    wait(sizes.device)
+    sync(sizes.device)
     with profiler(activities=[ProfilerActivity.CUDA]) as found:
         start = time.perf_counter()
         learner.update(batch)
-        wait(sizes.device)
+        sync(sizes.device)
         wall = time.perf_counter() - start
     kernels = [event for event in found.key_averages() if event.self_device_time_total > 0]
     busy = sum(event.self_device_time_total for event in kernels) / 1e3
@@ -218,14 +209,14 @@ def pieces(sizes: Sizes) -> Iterator[Row]:
     }
     for what, work in steps.items():
         work()
-        wait(sizes.device)
+        sync(sizes.device)
         start = time.perf_counter()
         for _ in range(sizes.repeats):
             if what.startswith("optimizer"):
                 for master in learner.common.optimizer.masters:
                     master.grad = torch.zeros_like(master)
             work()
-        wait(sizes.device)
+        sync(sizes.device)
         yield {"what": what, "ms": round((time.perf_counter() - start) / sizes.repeats * 1e3, 2)}
 
 
@@ -248,12 +239,12 @@ def measured_update(
     batch = random_batch(policy, sizes)
     seconds = []
     for _ in range(1 + sizes.repeats):
-        wait(sizes.device)
+        sync(sizes.device)
         if sizes.device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
         metrics = learner.update(batch)
-        wait(sizes.device)
+        sync(sizes.device)
         seconds.append(time.perf_counter() - start)
     peak = torch.cuda.max_memory_allocated() / 2**30 if sizes.device.startswith("cuda") else 0.0
     best = sorted(seconds[1:])[len(seconds[1:]) // 2]
@@ -309,18 +300,6 @@ def random_batch(policy: CausalLMPolicy, sizes: Sizes) -> Trajectories:
 
 def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def release(device: str) -> None:
-    """Hand back the memory of a part."""
-    gc.collect()
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
 
 
 PARTS = (update, captured, rollout_mismatch, pieces, profile, variants)

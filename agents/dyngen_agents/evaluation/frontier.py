@@ -18,11 +18,10 @@ import numpy as np
 
 from dyngen_agents.evaluation.best_of_n import nats_of_reward
 from dyngen_agents.evaluation.drawing import FAINT, INK, running_mean
+from dyngen_agents.evaluation.intervals import t_quantile
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's palette
 WINDOW = 7  # updates of a running mean
-# 97.5% points of Student's t with 1, 2 ... degrees of freedom (Abramowitz & Stegun 1964, table 26.10).
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ class Interval:
         """Of at least one value."""
         if len(values) < 2:
             return cls(fmean(values), None)
-        t = T_975[len(values) - 2] if len(values) - 2 < len(T_975) else 1.96
-        return cls(fmean(values), t * stdev(values) / math.sqrt(len(values)))
+        return cls(fmean(values), t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values)))
 
     def __str__(self) -> str:
         return f"{self.mean:.3f}" + ("" if self.half is None else f" ± {self.half:.3f}")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-NORMAL_QUANTILE = 1.96  # z(0.975)
+from dyngen_agents.evaluation.intervals import NORMAL_QUANTILE, central_mass, t_quantile
 
 
 class Estimate(NamedTuple):
@@ -71,7 +70,7 @@ def p_below(mean: float, error: float, degrees: float) -> float:
     if error == 0:
         return 0.0 if mean < 0 else 1.0
     t = mean / error
-    mass = math.erf(abs(t) / math.sqrt(2)) if math.isinf(degrees) else _central_mass(abs(t), int(degrees))
+    mass = math.erf(abs(t) / math.sqrt(2)) if math.isinf(degrees) else central_mass(abs(t), int(degrees))
     return (1 - mass) / 2 if t < 0 else (1 + mass) / 2
 
 
@@ -101,24 +100,3 @@ def ranks(values: np.ndarray) -> np.ndarray:
     """(N,) float64: 1 for the least to N for the greatest; equal values share the mean of their ranks."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[which]
-
-
-@cache
-def t_quantile(degrees: int) -> float:
-    """t with P(T < t) = 0.975 for Student's distribution with 1 or more degrees of freedom."""
-    low, high = 1.9, 13.0  # z(0.975) is 1.96, t(0.975, 1) is 12.71
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _central_mass(middle, degrees) < 0.95 else (low, middle)
-    return (low + high) / 2
-
-
-def _central_mass(t: float, degrees: int) -> float:
-    """P(|T| < t): Abramowitz and Stegun 1964, 26.7.3 for odd and 26.7.4 for even degrees of freedom."""
-    angle = math.atan(t / math.sqrt(degrees))
-    odd = degrees % 2
-    term, total = (math.cos(angle), 0.0) if odd else (1.0, 0.0)
-    for k in range(1 + odd, degrees, 2):  # cos θ + 2/3 cos³θ + 2·4/(3·5) cos⁵θ …, or 1 + 1/2 cos²θ + 1·3/(2·4) cos⁴θ …
-        total += term
-        term *= k / (k + 1) * math.cos(angle) ** 2
-    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total

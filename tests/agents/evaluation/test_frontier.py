@@ -15,7 +15,8 @@ from dyngen_agents.training.train import train
 
 def test_the_interval_is_students():
     interval = Interval.of([1.0, 2.0, 3.0])  # deviation 1, two degrees of freedom
-    assert interval.mean == 2 and interval.half == pytest.approx(4.303 / math.sqrt(3))
+    quantile = 0.95 / math.sqrt(2 * 0.975 * 0.025)  # t(p) = (2p - 1)/sqrt(2p(1 - p)) for two degrees
+    assert interval.mean == 2 and interval.half == pytest.approx(quantile / math.sqrt(3))
     assert Interval.of([0.25]) == Interval(0.25, None) and str(Interval.of([0.25])) == "0.250"
 
 
