@@ -15,8 +15,11 @@ from dyngen_agents.cli.options import Command
 from dyngen_agents.evaluation.evaluate import evaluate
 from dyngen_agents.evaluation.frontier import draw_frontier, frontier_table, read_path
 from dyngen_agents.runs.folder import find_run
+from dyngen_agents.runs.opened_run import open_run
 
 log = logging.getLogger(__name__)
+
+PICTURES = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,8 @@ class Frontier(Command):
         """Evaluate all runs, draw, and show the table."""
         groups = {name: [find_run(run) for run in runs] for name, runs in named_runs(self.runs).items()}
         paths = {name: [read_path(run) for run in runs] for name, runs in groups.items()}
+        check_comparable([run for runs in groups.values() for run in runs])
+        check_picture(self.out)
         line = None
         evaluations: dict[str, list] = {}
         for name, runs in groups.items():
@@ -63,6 +68,27 @@ class Frontier(Command):
             table.add_row(*row)
         Console().print(table)
         return 0
+
+
+def check_comparable(runs: list[Path]) -> None:
+    """Raises ValueError unless all runs began with the same model in the same environment."""
+    began: dict[tuple[str, str], Path] = {}
+    for run in runs:
+        record = open_run(run).record
+        began.setdefault((record["train"]["env"], record["model"]), run)
+    if len(began) > 1:
+        listed = "; ".join(f"{run}: {model} in {env}" for (env, model), run in began.items())
+        raise ValueError(
+            f"the runs do not compare, since KL is measured from the model that a run began with: {listed}"
+        )
+
+
+def check_picture(out: Path) -> None:
+    """Raises ValueError, before the work is done, if a picture cannot be written there."""
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {out.absolute().parent}")
+    if out.suffix.lower() not in PICTURES:
+        raise ValueError(f"--out {out} ends in {out.suffix or 'nothing'!r}: expected {', '.join(PICTURES)}")
 
 
 def named_runs(arguments: tuple[str, ...]) -> dict[str, list[str]]:

@@ -69,8 +69,10 @@ def evaluate(
         "untrained" also has `best_of_n`, if it was asked for, as `evaluation.best_of_n` returns it.
 
     Raises:
-        FileNotFoundError: no such run. ValueError: it is damaged, or fewer than two episodes.
+        FileNotFoundError: no such run. ValueError: it is damaged, fewer than two episodes, or a negative best_of.
     """
+    if best_of < 0:
+        raise ValueError(f"best_of is {best_of}, expected a number of completions, or 0 for none")
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}, expected at least 2: one has no spread")
     opened = open_run(run, num_envs=episodes, device=device, reward=reward, user=user)

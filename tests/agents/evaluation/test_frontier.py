@@ -56,3 +56,16 @@ def test_the_command_draws_and_tells(tiny_config, tmp_path, capsys):
     assert np.asarray(Image.open(out)).std() > 0
     assert main(["frontier", group, "--out", str(out), "--episodes", "8", "--best-of", "0"]) == 0
     assert "ppo" in capsys.readouterr().out
+
+
+def test_what_would_fail_after_the_work_is_refused_before(tiny_config, tmp_path, capsys):
+    run = train(tiny_config(updates=1))
+    other = train(tiny_config(updates=1, env="dyngen/Generate-v0", reward="length"))
+    for arguments, message in (
+        ([f"a={run}", "--out", str(tmp_path / "none" / "f.png")], "there is no folder"),
+        ([f"a={run}", "--out", str(tmp_path / "f.doc")], "expected .png, .pdf, .svg"),
+        ([f"a={run}", f"b={other}"], "do not compare"),
+        ([f"a={run}", "--best-of", "-3"], "best_of is -3"),
+    ):
+        assert main(["frontier", *arguments]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
