@@ -204,7 +204,8 @@ def test_wrong_input_is_one_message(options, arguments, message, capsys):
         (["bench", "rewards", "--seeds", "0"], "dyngen: seeds is 0, expected at least 1\n"),
     ],
 )
-def test_wrong_options(arguments, message, capsys):
+def test_wrong_options(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a checkout has runs/ once somebody has trained
     assert main(arguments) == 2
     streams = capsys.readouterr()
     assert streams.out == ""
