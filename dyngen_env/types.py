@@ -1,4 +1,4 @@
-"""The values that pass between tasks, users, rewards and the env: Example, Feedback, Dialogue, Transition.
+"""The values that pass between tasks, users, rewards and the env: Example, Feedback, Visit, Dialogue, Transition.
 
 Shapes: B rows, L = max_context_tokens. Everything here is frozen; tensors inside are never written to.
 """
@@ -46,6 +46,21 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """The persona of somebody who comes back (`users.ReturningUser`).
+
+    Attributes:
+        person: who it is, the same in all of their episodes, and no other person's. From 0 to 2^53 - 1.
+        number: which of their episodes this is, from 1 on.
+        persona: what they keep in mind about themselves.
+    """
+
+    person: int
+    number: int
+    persona: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Dialogue:
     """The dialogue of one episode so far, as text.
 
@@ -62,6 +77,16 @@ class Dialogue:
     persona: Any = None
     completions: tuple[str, ...] = ()
     feedback: tuple[Feedback, ...] = ()
+
+    @property
+    def person(self) -> int | None:
+        """Who the user is, a number that they keep for all of their episodes; None if nobody ever comes back."""
+        return self.persona.person if isinstance(self.persona, Visit) else None
+
+    @property
+    def visit(self) -> int:
+        """Which of the person's episodes this is, from 1 on."""
+        return self.persona.number if isinstance(self.persona, Visit) else 1
 
     def said(self, completion: str) -> Dialogue:
         """The dialogue after one more turn of the agent."""

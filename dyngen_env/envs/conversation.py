@@ -15,6 +15,7 @@ from dyngen_env.text.padding import pad_rows
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Feedback
 from dyngen_env.users import User
+from dyngen_env.users.user import begin_after
 
 QUIET = Feedback()
 
@@ -55,11 +56,12 @@ class Conversation:
         self.user, self.tokenizer, self.max_turns = user, tokenizer, max_turns
         self.rating_tokens, self.reserve_tokens = rating_tokens, reserve_tokens
 
-    def begin(self, examples: Sequence, seeds: np.ndarray) -> list[Dialogue | None]:
+    def begin(self, examples: Sequence, seeds: np.ndarray, before: Sequence[Dialogue | None]) -> list[Dialogue | None]:
         """The dialogues of new episodes about R examples.
 
         Args:
             seeds: (R,) uint64, of the episodes; users draw their personas from them.
+            before: (R,) the last dialogues of the same rows, for users who come back; None where there is none.
 
         Returns:
             (R,) dialogues in which nothing has been said; None where nobody answers.
@@ -67,7 +69,8 @@ class Conversation:
         if not self.user.answers:
             return [None] * len(examples)
         examples = list(examples)
-        personas = self.user.begin(examples, [stream_generator(seed, "user", 0) for seed in seeds])
+        known = [talk and talk.persona for talk in before]
+        personas = begin_after(self.user, known, examples, [stream_generator(seed, "user", 0) for seed in seeds])
         return [Dialogue(e, p) for e, p in zip(examples, personas, strict=True)]
 
     def go_on(

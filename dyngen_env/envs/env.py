@@ -48,9 +48,9 @@ class TextGenEnv(gym.Env):
         super().reset(seed=seed)
         if self.np_random is not self.batch.np_random[0]:
             self.batch.reseed(0, self.np_random)
-        observations, _ = self.batch.reset(options=options)
+        observations, infos = self.batch.reset(options=options)
         self._show()
-        return _first(observations), {}
+        return _first(observations), info_of_row(infos, 0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Append a token; at the episode's end the info says why, what was written and what was paid.

@@ -1,4 +1,5 @@
-"""The infos of episodes that have ended: why they ended, what was written, what each part of the reward paid.
+"""The infos of episodes that have ended: why they ended, what was written, what each part of the reward paid. Where a
+user comes back, infos of episodes that begin or end tell who it is.
 
 As arrays they are laid out as Gymnasium's own vector envs lay out theirs: under each key an array of B values, and
 beside it under `_key` which rows have one. As tensors they have the same keys, and what must be decoded for them is
@@ -7,7 +8,7 @@ decoded when somebody reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -144,6 +145,21 @@ def lazy_infos(
         "reward_terms": terms | masks,
         "_reward_terms": ended,
     }
+
+
+def visit_infos(dialogues: Mapping[int, Dialogue | None], rows: int) -> dict[str, Any]:
+    """Who the users are that come back, and which of their episodes this is: `person` and `visit`, (rows,) int64 each.
+
+    Args:
+        dialogues: by row, those of which this is to be told. The infos are empty if none of them has such a user.
+    """
+    told, person, visit = np.zeros(rows, dtype=bool), *np.zeros((2, rows), dtype=np.int64)
+    for row, talk in dialogues.items():
+        if talk is not None and talk.person is not None:
+            told[row], person[row], visit[row] = True, talk.person, talk.visit
+    if not told.any():
+        return {}
+    return {"person": person, "_person": told, "visit": visit, "_visit": told.copy()}
 
 
 def info_of_row(infos: dict[str, Any], row: int) -> dict[str, Any]:

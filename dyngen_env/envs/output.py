@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from dyngen_env.envs.infos import Ends, array_infos, tensor_infos
+from dyngen_env.envs.infos import Ends, array_infos, tensor_infos, visit_infos
 from dyngen_env.envs.observations import Observer, row_of
 from dyngen_env.mdp.state import TokenState
+from dyngen_env.types import Dialogue
 
 
 class Output(Protocol):
@@ -27,6 +28,9 @@ class Output(Protocol):
 
     def final(self, infos: dict[str, Any], ended: np.ndarray, state: TokenState) -> dict[str, Any]:
         """The infos of SAME_STEP, whose rows `ended` (B,) bool are reset in the step that ends them in `state`."""
+
+    def visits(self, state: TokenState, dialogues: Mapping[int, Dialogue | None]) -> dict[str, Any]:
+        """The infos of dialogues, by row, that begin or have ended: who the users are that come back."""
 
     def segments(self, state: TokenState, forgot: Sequence[int]) -> dict[str, Any]:
         """The infos of rows that have forgotten their oldest tokens: `segment` (B, L), their tokens as they were."""
@@ -51,6 +55,10 @@ class TensorOutput:
         mask = torch.from_numpy(ended).to(state.tokens.device)
         final = self.observations(state)
         return {"final_obs": final, "_final_obs": mask, "final_info": infos, "_final_info": mask.clone()}
+
+    def visits(self, state: TokenState, dialogues: Mapping[int, Dialogue | None]) -> dict[str, Any]:
+        infos = visit_infos(dialogues, len(state.finish))
+        return {key: torch.from_numpy(value).to(state.finish.device) for key, value in infos.items()}
 
     def segments(self, state: TokenState, forgot: Sequence[int]) -> dict[str, Any]:
         mask = torch.zeros_like(state.finish, dtype=torch.bool)
@@ -80,6 +88,9 @@ class ArrayOutput:
         for row in np.flatnonzero(ended).tolist():
             array[row] = row_of(observations, row)
         return {"final_obs": array, "_final_obs": ended, "final_info": infos, "_final_info": ended.copy()}
+
+    def visits(self, state: TokenState, dialogues: Mapping[int, Dialogue | None]) -> dict[str, Any]:
+        return visit_infos(dialogues, len(state.finish))
 
     def segments(self, state: TokenState, forgot: Sequence[int]) -> dict[str, Any]:
         return {key: value.numpy(force=True) for key, value in self._tensors.segments(state, forgot).items()}

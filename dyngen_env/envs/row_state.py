@@ -80,6 +80,16 @@ class RowState:
             owed=self.owed.index_fill(0, where, 0.0),
         )
 
+    def reseeded(self, rows: Sequence[int], seeds: EpisodeSeeds) -> RowState:
+        """Rows (R,) draw their future episodes from these seeds, and the next user is somebody new."""
+        talks = written(self.dialogues, np.array(rows), None)
+        return replace(self, seeds=self.seeds.put(rows, seeds), dialogues=talks)
+
+    def branched(self, seeds: Sequence[int | None]) -> RowState:
+        """Rows go on with other chances: their users' in the episode that is played, and their future episodes'."""
+        now = np.array([s % 2**64 for s in seeds if s is not None], dtype=np.uint64)
+        return replace(self, seeds=EpisodeSeeds.fresh(seeds), episode_seeds=now)
+
     def take(self, rows: Sequence[int]) -> RowState:
         """A new batch of copies of rows (R,), any of them several times: random states and personas are copied, too."""
         return RowState(*(_taken(getattr(self, field.name), list(rows)) for field in fields(self)))

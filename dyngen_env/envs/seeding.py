@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,10 +131,6 @@ class EpisodeSeeds:
         within = np.flatnonzero(used > 0)
         last[within] = block[within, used[within] - 1]
         return replace(self, block=block, used=used), last
-
-    def reseeded(self, seeds: Mapping[int, int]) -> EpisodeSeeds:
-        """These, with new generators in some rows: their seeds by row."""
-        return self.put(list(seeds), EpisodeSeeds.fresh(list(seeds.values()))) if seeds else self
 
     def put(self, rows: Sequence[int], others: EpisodeSeeds) -> EpisodeSeeds:
         """These, with rows (R,) replaced by the R rows of others."""

@@ -30,7 +30,7 @@ from dyngen_env.envs.tensor_step import TensorStep
 from dyngen_env.envs.token_space import TokenSpace
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.state import TokenState
-from dyngen_env.types import Transition
+from dyngen_env.types import Dialogue, Transition
 
 NOBODY = np.zeros(0, dtype=np.int64)
 PATIENCE = 8  # steps of a fork before its step is made ready for a GPU: many forks are stepped a few times only
@@ -127,13 +127,15 @@ class TextGenVectorEnv(BatchView):
         if not self._begun and len(rows) < self.num_envs:
             raise ResetNeeded("the first reset must be of all rows")
         chosen = self._parts.source.chosen(options, len(rows))
-        seeds = self._rows.seeds
+        old = self._rows
         if seed is not None:
             of_rows = seeds_of_rows(seed, self.num_envs)
-            seeds = seeds.reseeded({row: s for row in rows.tolist() if (s := of_rows[row]) is not None})
-        episodes = self._episodes(seeds, rows, chosen)
-        self._rows, self._begun = replace(self._rows, seeds=seeds).reset(rows, episodes), True
-        return self._output.observations(self.state), {}
+            new = {row: s for row in rows.tolist() if (s := of_rows[row]) is not None}
+            old = old.reseeded(list(new), EpisodeSeeds.fresh(list(new.values()))) if new else old
+        episodes = self._episodes(old.seeds, rows, old.dialogues, chosen)
+        self._rows, self._begun = old.reset(rows, episodes), True
+        visits = self._output.visits(self.state, dict(zip(rows.tolist(), episodes.dialogues, strict=True)))
+        return self._output.observations(self.state), visits
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Append a token to each live row, let users answer the turns that ended, pay, and reset what is due.
@@ -221,15 +223,19 @@ class TextGenVectorEnv(BatchView):
         late = NOBODY if most is None else ((steps >= most) & ~old.ended).nonzero()[0]
         budget_cuts = self.options.length_limit == "truncate"
         after, terminated, truncated, ended = endings(after, turns, late, budget_cuts)
-        infos: dict[str, Any] = {}
+        infos, told = dict[str, Any](), dict[int, Dialogue | None]()  # told: the dialogues that end or begin, by row
         if (rows or len(late)) and ended.any():
             infos = self._output.infos(ended_episodes(self._parts, after, ended, turns, completions, talks, paid))
+            told = {row: talks[row] for row in ended.nonzero()[0].tolist()}
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
-                infos = self._output.final(infos, ended, after)
-                due, ended = ended.nonzero()[0], np.zeros_like(ended)
+                infos = self._output.final(infos | self._output.visits(after, told), ended, after)
+                due, ended, told = ended.nonzero()[0], np.zeros_like(ended), {}
         if forgot:
             infos |= self._output.segments(spoken, forgot)
-        episodes = self._episodes(old.seeds, due) if len(due) else None
+        episodes = self._episodes(old.seeds, due, talks) if len(due) else None
+        if episodes:
+            told |= dict(zip(due.tolist(), episodes.dialogues, strict=True))
+        infos |= self._output.visits(after, told)
 
         new = replace(old, state=after, dialogues=talks, ended=ended, steps=steps, paid=paid, owed=owed)
         self._rows = new.reset(due, episodes) if episodes else new  # nothing has changed up to here
@@ -252,11 +258,13 @@ class TextGenVectorEnv(BatchView):
             refuse(actions, outside, len(self.tokenizer))
         return tokens, spoken, turns
 
-    def _episodes(self, seeds: EpisodeSeeds, rows: np.ndarray, chosen: Drawn | None = None) -> Episodes:
-        """What `rows` (R,) play next: what was chosen, or what their next seeds say."""
+    def _episodes(
+        self, seeds: EpisodeSeeds, rows: np.ndarray, talks: np.ndarray, chosen: Drawn | None = None
+    ) -> Episodes:
+        """What `rows` (R,) play next, after talks (B,): what was chosen, or what their next seeds say."""
         of_rows = seeds.next(rows)  # used up even if something was chosen: choosing shifts no later episode
         drawn = chosen or self._parts.source.draw(of_rows)
-        return Episodes(of_rows, drawn, self._parts.conversation.begin(drawn.examples, of_rows))
+        return Episodes(of_rows, drawn, self._parts.conversation.begin(drawn.examples, of_rows, talks[rows].tolist()))
 
     # ---------------------------------------------------------------- copies, streams, pictures
 
@@ -278,15 +286,12 @@ class TextGenVectorEnv(BatchView):
         twin._tensors, twin._waits = None, PATIENCE
         twin._rows = old.take(rows)
         if reseed is not None:
-            seeds = seeds_of_rows(reseed, len(rows))
-            now = np.array([s % 2**64 for s in seeds if s is not None], dtype=np.uint64)
-            twin._rows = replace(twin._rows, seeds=EpisodeSeeds.fresh(seeds), episode_seeds=now)
+            twin._rows = twin._rows.branched(seeds_of_rows(reseed, len(rows)))
         return twin
 
     def reseed(self, row: int, generator: np.random.Generator) -> None:
-        """Draw row `row`'s future episodes from another generator."""
-        other = EpisodeSeeds.of([generator], [UNKNOWN])
-        self._rows = replace(self._rows, seeds=self._rows.seeds.put([row], other))
+        """Draw row `row`'s future episodes from another generator; the next user is somebody new."""
+        self._rows = self._rows.reseeded([row], EpisodeSeeds.of([generator], [UNKNOWN]))
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame for each row: text in mode "ansi", (H, W, 3) uint8 in "rgb_array"; "human" prints and gives None."""

@@ -24,12 +24,21 @@ class UserReward(Reward):
 
 
 class Rating(UserReward):
-    """The user's rating of the turn divided by 4; 0 where the user gave none. Ratings from -4 to +4 become [-1, 1]."""
+    """The user's rating of the turn divided by 4: ratings from -4 to +4 become [-1, 1].
+
+    Args:
+        unrated: what a turn pays that the user did not rate, on the scale of the payments. With 0 it is worth as much
+            as one that left the user cold, which is more than a disliked one.
+    """
 
     name = "rating"
 
+    def __init__(self, unrated: float = 0.0):
+        self.unrated = unrated
+
     def __call__(self, transition: Transition) -> torch.Tensor:
-        return pay_turns(transition, [(f.rating or 0.0) / HIGHEST_RATING for f in transition.feedback])
+        ratings = [f.rating for f in transition.feedback]
+        return pay_turns(transition, [self.unrated if r is None else r / HIGHEST_RATING for r in ratings])
 
 
 class LeftHappy(UserReward):

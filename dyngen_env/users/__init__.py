@@ -8,20 +8,22 @@ from dyngen_env.users.console import ConsoleUser
 from dyngen_env.users.lm import LMUser
 from dyngen_env.users.muted import MutedUser
 from dyngen_env.users.replay import ReplayUser
+from dyngen_env.users.returning import ReturningUser
 from dyngen_env.users.scripted import ScriptedUser
-from dyngen_env.users.simulated import SimulatedUser
+from dyngen_env.users.simulated import SimulatedUser, raters
 from dyngen_env.users.user import Silent, User
 
 USERS: dict[str, Callable[..., User]] = {
     "console": ConsoleUser,
     "lm": LMUser,
+    "raters": raters,
     "replay": ReplayUser,
     "scripted": ScriptedUser,
     "silent": Silent,
     "simulated": SimulatedUser,
 }
 
-WRAPPERS: dict[str, Callable[..., User]] = {"muted": MutedUser}
+WRAPPERS: dict[str, Callable[..., User]] = {"muted": MutedUser, "returning": ReturningUser}
 
 _EXPRESSIONS = Grammar("user", USERS, WRAPPERS)
 
@@ -51,6 +53,7 @@ __all__ = [
     "LMUser",
     "MutedUser",
     "ReplayUser",
+    "ReturningUser",
     "ScriptedUser",
     "Silent",
     "SimulatedUser",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dyngen_env.types import Dialogue, Example, Feedback
-from dyngen_env.users.user import User
+from dyngen_env.users.user import User, begin_after
 
 
 class MutedUser:
@@ -27,5 +28,11 @@ class MutedUser:
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[Any]:
         return self.user.begin(examples, rngs)
 
+    def begin_after(
+        self, before: Sequence[Any], examples: Sequence[Example], rngs: Sequence[np.random.Generator]
+    ) -> Sequence[Any]:
+        """See `users.user.ComesBack`."""
+        return begin_after(self.user, before, examples, rngs)
+
     def reply(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback]:
-        return [Feedback("", answer.rating, answer.ends) for answer in self.user.reply(dialogues, rngs)]
+        return [replace(answer, text="") for answer in self.user.reply(dialogues, rngs)]

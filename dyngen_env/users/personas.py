@@ -28,6 +28,8 @@ class Persona:
     patience: int  # unhappy turns after which they leave
     noise: float  # of their ratings, in units of real people's
     says_why: float  # how often they say what they miss
+    leniency: float = 0.0  # points by which they rate higher than people in general
+    drift: float = 0.0  # points by which their ratings rise with each turn
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
 
 import numpy as np
 
-from dyngen_env.scoring.raters import draw_rating
+from dyngen_env.scoring.raters import HIGHEST, LOWEST, draw_rating
 from dyngen_env.scoring.words import words_of
 from dyngen_env.types import Dialogue, Example, Feedback
 from dyngen_env.users.personas import Persona, read_population
@@ -14,6 +16,10 @@ from dyngen_env.users.preferences import Preference
 
 HAPPY = 2  # a rating from which on a turn has pleased
 MET = 0.25  # a fit from which on nothing is asked for
+
+# Measured on the raters of film reviews by benchmarks/fusion/raters.py: standard deviations, in points of the rating.
+LENIENCY, DRIFT = 0.51, 0.013  # between persons, and between persons in what a rating changes by with each text
+NOISE = 1.38  # what is left is 0.81 of 0.96; a persona's own noise, 0.4 to 0.8 of a whole rater's, is 0.61 (r.m.s.)
 
 
 class SimulatedUser:
@@ -23,12 +29,19 @@ class SimulatedUser:
     (`users.preferences`); a turn without a word has -4. The rating is drawn around that with the noise of real people's
     ratings (`scoring.raters`). In words the person asks for the preference that was met least, or only says that
     something is missing. Two turns in a row with a rating of at least 2 end the dialogue happily (`finish_reason`
-    "goal"). It ends unhappily ("user") after as many turns with a negative rating as the person has patience for.
+    "goal"). It ends unhappily ("user") after as many turns with a negative rating as the person has patience for. Turns
+    that the person did not rate count for neither.
 
     Args:
         personas: "en", "zh", or the path of a file like `dyngen_env/assets/personas/en.toml`.
         wants: how many preferences a person has, each of another kind (length, tone, topic, manner).
         noise: a factor of the ratings' noise. With 0 a rating is the rounded opinion.
+        leniency: how much people differ in kindness, as a standard deviation: a person is kinder or harsher than others
+            by the same amount, in points of the rating, in all of an episode's turns.
+        drift: how much they change meanwhile, as a standard deviation: a person's ratings rise or fall by the same
+            amount with each turn.
+        rated: how likely it is that a person rates a turn. Otherwise `Feedback.rating` is None, and the reward `rating`
+            pays what its `unrated` says; in words the person answers as ever.
 
     Raises:
         ValueError: arguments that do not fit, or a persona file of another form.
@@ -37,17 +50,30 @@ class SimulatedUser:
 
     answers = True
 
-    def __init__(self, personas: str = "en", wants: int = 1, noise: float = 1.0):
+    def __init__(
+        self,
+        personas: str = "en",
+        wants: int = 1,
+        noise: float = 1.0,
+        *,
+        leniency: float = 0.0,
+        drift: float = 0.0,
+        rated: float = 1.0,
+    ):
         self.population = read_population(personas)
         kinds = len(self.population.kinds)
         if not isinstance(wants, int) or not 1 <= wants <= kinds:
             raise ValueError(f"wants={wants!r}: expected 1 to {kinds}, the kinds of things people in {personas!r} want")
-        if noise < 0:
-            raise ValueError(f"noise={noise}: expected at least 0")
+        for name, amount in (("noise", noise), ("leniency", leniency), ("drift", drift)):
+            if not 0 <= amount < inf:
+                raise ValueError(f"{name}={amount}: expected at least 0")
+        if not 0 <= rated <= 1:
+            raise ValueError(f"rated={rated}: expected a probability, from 0 to 1")
         self.wants, self.noise = wants, noise
+        self.leniency, self.drift, self.rated = leniency, drift, rated
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[Persona]:
-        return [self.population.draw(self.wants, rng) for rng in rngs]
+        return [self._person(rng) for rng in rngs]
 
     def reply(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback]:
         return [self._answer(dialogue, rng) for dialogue, rng in zip(dialogues, rngs, strict=True)]
@@ -58,17 +84,35 @@ class SimulatedUser:
         silent = not words_of(text)
         return [(-1.0 if silent else preference.fit(text), preference) for preference in wanted]
 
+    def rating(self, dialogue: Dialogue, opinion: float, rng: np.random.Generator) -> int | None:
+        """What a person gives for a turn of a dialogue that has feedback to the turns before; None if they do not say.
+
+        Args:
+            opinion: what people would give on average, -4 to +4.
+        """
+        persona = dialogue.persona
+        own = opinion + persona.leniency + persona.drift * len(dialogue.feedback)
+        rating = draw_rating(min(HIGHEST, max(LOWEST, own)), self.noise * persona.noise, rng)
+        return rating if self.rated == 1 or rng.random() < self.rated else None
+
+    def _person(self, rng: np.random.Generator) -> Persona:
+        person = self.population.draw(self.wants, rng)
+        if not self.leniency and not self.drift:
+            return person
+        leniency, drift = rng.standard_normal(2).tolist()
+        return replace(person, leniency=self.leniency * leniency, drift=self.drift * drift)
+
     def _answer(self, dialogue: Dialogue, rng: np.random.Generator) -> Feedback:
         persona = dialogue.persona
         fits = self.fits(persona, dialogue.completions[-1])
-        opinion = 4 * sum(fit for fit, _ in fits) / len(fits)
-        rating = draw_rating(opinion, self.noise * persona.noise, rng)
-        ratings = [*(f.rating for f in dialogue.feedback if f.rating is not None), rating]
+        rating = self.rating(dialogue, 4 * sum(fit for fit, _ in fits) / len(fits), rng)
         worst, preference = min(fits, key=lambda pair: pair[0])
-        if min(ratings[-2:]) >= HAPPY and len(ratings) > 1:
-            return Feedback(self._say("thanks", rng), rating, "goal")
-        if sum(r < 0 for r in ratings) >= persona.patience:
-            return Feedback(self._say("leaves", rng), rating, True)
+        if rating is not None:
+            ratings = [*(f.rating for f in dialogue.feedback if f.rating is not None), rating]
+            if min(ratings[-2:]) >= HAPPY and len(ratings) > 1:
+                return Feedback(self._say("thanks", rng), rating, "goal")
+            if sum(r < 0 for r in ratings) >= persona.patience:
+                return Feedback(self._say("leaves", rng), rating, True)
         if worst >= MET:
             return Feedback(self._say("pleased", rng), rating)
         if rng.random() < persona.says_why:
@@ -77,6 +121,20 @@ class SimulatedUser:
 
     def _say(self, occasion: str, rng: np.random.Generator) -> str:
         return _pick(self.population.says[occasion], rng)
+
+
+def raters(personas: str = "en", wants: int = 1, rated: float = 0.5) -> SimulatedUser:
+    """Simulated persons who rate as the people behind the film reviews did, and rate only every second turn.
+
+    There each person rated a set of about 30 texts, so that their ratings can be followed. A rating lies 0.96 (standard
+    deviation) off the mean that the text got. Of this, 0.51 is the person, always kind or always harsh; 0.81 is chance;
+    and with each text a person becomes kinder or harsher by 0.013 (`python -m benchmarks.fusion raters`). How often
+    people leave a turn unrated is not in these data, as everybody rated the whole set: a half is our choice.
+
+    Args:
+        personas, wants, rated: see `simulated`.
+    """
+    return SimulatedUser(personas, wants, noise=NOISE, leniency=LENIENCY, drift=DRIFT, rated=rated)
 
 
 def _pick(texts: Sequence[str], rng: np.random.Generator) -> str:

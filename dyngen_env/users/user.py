@@ -39,6 +39,23 @@ class User(Protocol):
         """
 
 
+class ComesBack(User, Protocol):
+    """A user to whom it matters who was met in the episode before: they may be the same person again."""
+
+    def begin_after(
+        self, before: Sequence[Any], examples: Sequence[Example], rngs: Sequence[np.random.Generator]
+    ) -> Sequence[Any]:
+        """`begin`, given also `before` (R,): the persona of each row's last episode, None where there was none."""
+
+
+def begin_after(
+    user: User, before: Sequence[Any], examples: Sequence[Example], rngs: Sequence[np.random.Generator]
+) -> Sequence[Any]:
+    """The personas of R new dialogues with any user: `before` is told to those who ask for it (`ComesBack`)."""
+    asks = getattr(user, "begin_after", None)
+    return user.begin(examples, rngs) if asks is None else asks(before, examples, rngs)
+
+
 class Silent:
     """Nobody answers, so that an episode is a single turn of the agent. This is the default."""
 

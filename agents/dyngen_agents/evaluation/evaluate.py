@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -128,16 +129,17 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
 def ratings_of(batch: Trajectories) -> dict[str, Any]:
     """Means of the users' ratings, by the names that `evaluate` lists.
 
-    Empty if fewer than two dialogues had two rated turns: then there is no mean over later turns, or no spread.
+    Empty if fewer than two dialogues had a rated turn after the first: then there is no mean over later turns, or no
+    spread. Turns that nobody rated count nowhere; a turn that was rated in no dialogue has None.
     """
-    turns = [[turn["rating"] for turn in dialogue if turn.get("rating") is not None] for dialogue in batch.dialogues
+    turns = [[turn["rating"] for turn in dialogue if "rating" in turn] for dialogue in batch.dialogues
              if dialogue is not None]  # fmt: skip
-    later = [fmean(ratings[1:]) for ratings in turns if len(ratings) > 1]
+    later = [fmean(given) for ratings in turns if (given := [r for r in ratings[1:] if r is not None])]
     if len(later) < 2:
         return {}
-    by_turn = [[ratings[i] for ratings in turns if i < len(ratings)] for i in range(max(map(len, turns)))]
+    by_turn = [[r for r in ratings if r is not None] for ratings in zip_longest(*turns)]
     return {
-        "rating_by_turn": [fmean(ratings) for ratings in by_turn],
+        "rating_by_turn": [fmean(ratings) if ratings else None for ratings in by_turn],
         "rating_later": fmean(later),
         "rating_later_ci95": 1.96 * stdev(later) / math.sqrt(len(later)),
     }

@@ -150,6 +150,8 @@ def test_ratings_by_turn_by_hand():
     # Dialogues with a second turn have the means 2 and 1 there: mean 1.5, deviation √½.
     assert figures["rating_later"] == 1.5 and math.isclose(figures["rating_later_ci95"], 1.96 * 0.5)
     assert ratings_of(SimpleNamespace(dialogues=[None, talk(-1, 2)])) == {}
+    unrated = ratings_of(SimpleNamespace(dialogues=[talk(None, None, 4), talk(3, None), talk(None, None, 2)]))
+    assert unrated["rating_by_turn"] == [3.0, None, 3.0] and unrated["rating_later"] == 3.0
 
 
 def test_dialogues_are_rated_and_shown(tiny_config):

@@ -24,6 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "text": {"observation": "text", "stop": ["zz", "ee"]},
     "truncating": {"length_limit": "truncate", "reward": lambda text, prompt: len(text) - len(prompt)},
     "talking": {"user": Talker((Feedback("?"),)), "max_turns": 3, "max_context_tokens": 40},
+    "coming back": {"user": "returning(simulated, episodes=2)", "max_turns": 2, "max_context_tokens": 64},
     "few steps": {"max_episode_steps": 3, "reward": "length(3) + delayed(keywords('a'))"},
     "few steps, talking": {
         "user": Talker((Feedback("?"),)), "max_turns": 3, "max_context_tokens": 40, "max_episode_steps": 7,

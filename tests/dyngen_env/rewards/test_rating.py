@@ -6,6 +6,7 @@ import gymnasium as gym
 import pytest
 
 from dyngen_env import Feedback
+from dyngen_env.rewards.rating import Rating
 from dyngen_env.testing import check_reward
 from tests.support.envs import END, Talker, single, write
 
@@ -24,6 +25,13 @@ def episode(reward, *replies, turns=3, last=END):
 def test_ratings_are_divided_by_four_and_nothing_is_zero():
     replies = Feedback("no", -4), Feedback("hm"), Feedback("ok", 3.0)
     assert episode("rating", *replies)[0] == [-1.0, 0.0, 0.75]
+
+
+def test_what_an_unrated_turn_pays_can_be_said():
+    paid, info = episode("rating(unrated=-0.25) + 2*left_happy", Feedback("no", -4), Feedback("hm"), Feedback("ok", 2))
+    assert paid == [-1.0, -0.25, 0.5] and info["reward_terms"]["rating"] == -0.75
+    with pytest.raises(ValueError, match="reward 'rating' pays nan for a turn"):
+        episode(Rating(float("nan")), Feedback("hm"))
 
 
 @pytest.mark.parametrize(("ends", "paid"), [("goal", 1.0), (True, -1.0), (False, 0.0)])
@@ -47,3 +55,4 @@ def test_a_users_opinion_needs_a_user(reward):
 
 def test_they_are_rewards():
     check_reward("rating + 2*left_happy", steps=30, user="simulated", max_turns=3)
+    check_reward("rating(unrated=-0.1)", steps=30, user="simulated(rated=0.5)", max_turns=3)

@@ -119,7 +119,10 @@ def test_users_by_name():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("bob", "unknown user 'bob' in 'bob': expected one of console, lm, replay.*around one muted"),
+        (
+            "bob",
+            "unknown user 'bob' in 'bob': expected one of console, lm, raters, replay.*around one muted, returning",
+        ),
         ("muted(bob)", "unknown user 'bob' in"),
         ("muted(simulated + 1)", r"cannot read 'simulated \+ 1'"),
         ("simulated(silent)", "arguments of simulated must be literals"),

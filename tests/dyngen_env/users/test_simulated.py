@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from dyngen_env import Dialogue, Example, Feedback
+from dyngen_env.assets.reviews import load_reviews
 from dyngen_env.testing import check_user
-from dyngen_env.users import SimulatedUser
+from dyngen_env.users import SimulatedUser, make_user
 from dyngen_env.users.personas import FOLDER, Persona, read_population
+from dyngen_env.users.simulated import raters
 
 GOOD, BAD = "short one", "this goes on and on and on and on and on and on and on"
 
@@ -31,6 +33,7 @@ def patient(*wants, patience=4, says_why=1.0):
 @pytest.mark.parametrize("personas", ["en", "zh"])
 def test_it_is_a_user(personas):
     check_user(SimulatedUser(personas, wants=2))
+    check_user(raters(personas, rated=0.5))
 
 
 def test_there_is_enough_to_want_and_several_ways_to_say_it():
@@ -104,6 +107,79 @@ def test_naming_everything_does_not_please_everybody():
 def test_how_many_wants_there_can_be(wants):
     with pytest.raises(ValueError, match="expected 1 to 4"):
         SimulatedUser(wants=wants)
+
+
+def test_a_person_is_kinder_than_others_and_becomes_harsher():
+    kind = Persona(("brief",), 4, 0.0, 1.0, leniency=1.0, drift=-0.5)
+    ratings = [talk([GOOD] * turn, kind, [0] * (turn - 1)).rating for turn in (1, 4, 8)]
+    assert ratings == [4, 4, 2]  # 4 + 1 on a scale that ends at 4; 4 + 1 - 3 * 0.5 = 3.5, rounded to even; 4 + 1 - 3.5
+    assert [talk([BAD] * turn, kind, [0] * (turn - 1)).rating for turn in (1, 4, 8)] == [-3, -4, -4]
+
+
+def test_people_differ_by_what_was_asked_for():
+    user = SimulatedUser(leniency=0.5, drift=0.1)
+    people = user.begin([Example("A")] * 2000, [rng(i) for i in range(2000)])
+    plain = SimulatedUser().begin([Example("A")] * 2000, [rng(i) for i in range(2000)])
+    assert np.std([p.leniency for p in people]) == pytest.approx(0.5, abs=0.03)
+    assert np.std([p.drift for p in people]) == pytest.approx(0.1, abs=0.006)
+    assert [(p.wants, p.patience, p.noise) for p in people] == [(p.wants, p.patience, p.noise) for p in plain]
+
+
+def test_some_turns_go_unrated_and_count_for_nothing():
+    user = SimulatedUser(noise=0, rated=0.3)
+    answers = [talk([BAD], patient("brief", patience=1), user=user, seed=i) for i in range(400)]
+    given = [a for a in answers if a.rating is not None]
+    assert len(given) / 400 == pytest.approx(0.3, abs=0.07) and {a.rating for a in given} == {-4}
+    assert all(a.ends for a in given) and not any(a.ends for a in answers if a.rating is None)
+    asks = user.population.preferences["brief"].asks
+    assert {a.text for a in answers if a.rating is None} == set(asks)  # they still say what they miss
+    assert talk([GOOD, BAD, GOOD], patient("brief"), [4, None]).ends == "goal"  # two ratings in a row
+
+
+def test_raters_scatter_as_the_people_behind_the_reviews_do():
+    """Both are followed through sets of 30 texts: what of a rating is the person, what is chance."""
+    user, sets = make_user("raters(rated=1.0)"), {}
+    for review in load_reviews(kind="film"):
+        number, place = divmod(int(review.id.split(":")[1]) - 1, 30)
+        sets.setdefault(number, []).append((place, np.array(review.ratings)))
+    by_person = []  # of people and of simulated ones: (mean product of neighbours' deviations, their variance)
+    for simulated in (False, True):
+        neighbours, squares = [], []
+        for number in range(0, 320, 8):
+            texts = sets[number]
+            if len({len(ratings) for _, ratings in texts}) > 1:
+                continue
+            crowd = user.begin([Example("")] * len(texts[0][1]), [rng(number)] * len(texts[0][1]))
+            rows = []
+            for place, ratings in texts:
+                if simulated:
+                    said = (Feedback(),) * place
+                    ratings = [
+                        user.rating(Dialogue(Example(""), p, feedback=said), ratings.mean(), rng([number, place, i]))
+                        for i, p in enumerate(crowd)
+                    ]
+                rows.append(np.array(ratings) - np.mean(ratings))
+            deviations = np.array(rows)
+            neighbours.append((deviations[:-4] * deviations[4:]).mean())
+            squares.append((deviations**2).mean())
+        by_person.append((np.mean(neighbours), np.mean(squares)))
+    (person, total), (simulated_person, simulated_total) = by_person
+    assert simulated_total == pytest.approx(total, rel=0.1)
+    assert simulated_person == pytest.approx(person, rel=0.25) and person > 0.15
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"noise": -1}, "noise=-1: expected at least 0"),
+        ({"leniency": float("nan")}, "leniency=nan: expected at least 0"),
+        ({"drift": -0.1}, "drift=-0.1: expected at least 0"),
+        ({"rated": 1.5}, "rated=1.5: expected a probability"),
+    ],
+)
+def test_numbers_that_make_no_sense(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        SimulatedUser(**wrong)
 
 
 def test_persona_files_of_your_own(tmp_path):
