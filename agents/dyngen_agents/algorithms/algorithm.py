@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from dyngen_agents.data.episode_store import EpisodeStore
 from dyngen_agents.data.rollout import Act
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
@@ -147,3 +148,20 @@ class Algorithm(Protocol):
 
     def diagnostics(self, batch: Trajectories) -> Diagnostics:
         """What `update` would make of a batch, per token: advantages, values, ... Changes nothing."""
+
+
+@runtime_checkable
+class LearnsFromRecorded(Protocol):
+    """An algorithm that can learn from recorded episodes: what `--data` asks for. Others refuse that option."""
+
+    def read(self, recorded: EpisodeStore | None) -> None:
+        """Called once, before the first `experience` and before `load_state`.
+
+        `experience` then need not play. Where a run is only looked at, this is not called, and `experience` plays.
+
+        Args:
+            recorded: the episodes; None if the run has none.
+
+        Raises:
+            ValueError: nothing can be learned from them, or from none.
+        """

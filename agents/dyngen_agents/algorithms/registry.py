@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
+from dyngen_agents.algorithms.behaviour_cloning import BehaviourCloning
 from dyngen_agents.algorithms.grpo import GRPO
 from dyngen_agents.algorithms.ppo import PPO
 from dyngen_agents.algorithms.reinforce import REINFORCE
@@ -11,6 +12,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "ppo": PPO,
     "reinforce": REINFORCE,
     "grpo": GRPO,
+    "behaviour-cloning": BehaviourCloning,
 }
 DEFAULT = next(iter(ALGORITHMS))
 

@@ -47,6 +47,7 @@ RANGES = {
     "kl_target": POSITIVE,
     "kl_horizon": POSITIVE,
     "max_grad_norm": POSITIVE,
+    "top_fraction": Range(0, 1, above=True),
 }
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
         "Why did it write that? A page on which tokens tell their numbers.",
     ),
     "generate": ("dyngen_agents.cli.generate:Generate", "Let a run's model complete prompts."),
+    "record": ("dyngen_agents.cli.record:Record", "Let a policy play, and keep its episodes to learn from."),
     "rescore": (
         "dyngen_agents.cli.rescore:Rescore",
         "What recorded episodes would have earned under other rewards.",

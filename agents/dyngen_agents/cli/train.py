@@ -38,9 +38,9 @@ class Train(Command):
     """Train a language model in an environment, or go on with a run (--resume)."""
 
     common = (
-        "env", "model", "reward", "prompts", "user", "max_new_tokens", "updates", "max_minutes", "episodes", "num_envs",
-        "seed", "device", "threads", "lora_rank", "out", "track", "resume", "eval_episodes", "json", "quiet",
-        "learning_rate", "epochs", "minibatch_size", "baseline", "group_size", "kl_coef",
+        "env", "data", "model", "reward", "prompts", "user", "max_new_tokens", "updates", "max_minutes", "episodes",
+        "num_envs", "seed", "device", "threads", "lora_rank", "out", "track", "resume", "eval_episodes", "json",
+        "quiet", "learning_rate", "epochs", "minibatch_size", "baseline", "group_size", "kl_coef", "top_fraction",
     )  # fmt: skip
     not_offered = ("top_k", "top_p")  # of the distribution: only its temperature can be trained with
     algorithm_named: ClassVar[bool] = False

@@ -10,6 +10,7 @@ from torch import Tensor
 from dyngen_agents.data.trajectories import Trajectories, by_length
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.reference import Reference
 
 
 @torch.no_grad()
@@ -38,6 +39,26 @@ def entropies_of(
 ) -> Tensor:
     """(N, L): the policy's entropy at each choice, in nats; zero elsewhere."""
     return map_in_batches(lambda t, m: policy.evaluate(t, m).entropies, batch, max_tokens, processes)
+
+
+def kl_of_states(
+    policy: CausalLMPolicy,
+    reference: Reference,
+    batch: Trajectories,
+    max_tokens: int,
+    processes: Processes = SINGLE_PROCESS,
+    episodes: int = 32,
+) -> float:
+    """Mean of KL(π(·|s)‖π_ref(·|s)) over the states of a batch in which something was chosen, in nats.
+
+    Unlike an estimate from the chosen tokens it holds for episodes that somebody else has played.
+
+    Args:
+        episodes: the first so many of the batch are asked; the figure is for watching, and costs two forwards.
+    """
+    some = batch.take(torch.arange(min(episodes, len(batch)), device=batch.tokens.device))
+    kls = map_in_batches(lambda t, m: policy.evaluate(t, m, reference=reference).kls, some, max_tokens, processes)
+    return float(kls.sum() / some.completion_mask.sum())
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:

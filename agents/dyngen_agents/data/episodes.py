@@ -3,16 +3,19 @@
     {"prompt": "2+2=", "text": "4"}
     {"prompt": "Any good films?", "dialogue": [{"role": "agent", "text": "Alien!"}, {"role": "user", "text": "no"}]}
 
-Each line is an episode. It has `prompt`, and `text`, what the agent wrote, or, where a user answered, `dialogue`: the
-turns in order, as `info["dialogue"]` of an env has them (the prompt may stand there as the first of them). What else
-there may be, and is optional: `reference`, `facts` (see `Example`); `rating` and `ends` of a user's turn (see
-`Feedback`); `finish_reason`; `policy`, who wrote it; `model`, `tokens` and `turns`: the ids of the whole episode in the
-vocabulary of that model, and where in them each of the agent's turns begins and ends. Other keys are ignored.
+Each line is an episode. It has `prompt`, and `text` (or `completion`), what the agent wrote, or, where a user
+answered, `dialogue`: the turns in order, as `info["dialogue"]` of an env has them (the prompt may stand there as the
+first of them). What else there may be, and is optional: `reference`, `facts` (see `Example`); `rating` and `ends` of a
+user's turn (see `Feedback`); `reward`, what the episode earned; `finish_reason`; `policy`, who wrote it; `model`,
+`tokens` and `turns`: the ids of the whole episode in the vocabulary of that model, and where in them each of the
+agent's turns begins and ends; `token_rewards` and `logprobs`: what each token that the agent chose was paid, and how
+likely it was under the policy that chose it. Other keys are ignored.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -30,11 +33,16 @@ EPISODES = "episodes.jsonl"  # what the last evaluation of a run has played, in 
 
 @dataclass(frozen=True)
 class EpisodeTokens:
-    """An episode's ids in the vocabulary of `model`, and the [start, end) of each turn of the agent in them."""
+    """An episode's ids in the vocabulary of `model`, and the [start, end) of each turn of the agent in them.
+
+    For each id of the agent's turns, in order: what it was paid, and its log-prob under the policy that chose it, nats.
+    """
 
     model: str
     ids: Sequence[int]
     turns: Sequence[tuple[int, int]]
+    rewards: Sequence[float] | None = None
+    logprobs: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Episode:
     """One recorded episode: `completions[i]` is what the agent wrote in turn i, `feedback[i]` the user's answer to it.
 
     `feedback` is empty where no user answers; the last turn may be without an answer. `finish_reason` is one of
-    `FINISH_REASONS`, and "" if nobody knows it.
+    `FINISH_REASONS`, and "" if nobody knows it. `reward` is what the whole episode earned, where that was said.
     """
 
     example: Example
@@ -52,6 +60,7 @@ class Episode:
     finish_reason: str = ""
     policy: str = ""
     tokens: EpisodeTokens | None = None
+    reward: float | None = None
 
     def dialogue(self, turns: int) -> Dialogue | None:
         """The dialogue after so many turns of the agent and the answers to them; None if no user took part."""
@@ -70,7 +79,7 @@ def recorded(batch: Trajectories, examples: Sequence[Example], model: str, polic
     for row, example in enumerate(examples):
         talk, reason = batch.dialogues[row], batch.finish_reasons[row]
         texts, feedback = ((batch.texts[row],), ()) if talk is None else _turns_of(talk, reason)
-        tokens = _tokens_of(batch.tokens[row], batch.completion_mask[row], model)
+        tokens = _tokens_of(batch, row, model)
         known = tokens if len(tokens.turns) == len(texts) else None  # turns with nothing between them run together
         out.append(Episode(example, texts, feedback, talk is not None, reason, policy, known))
     return out
@@ -117,9 +126,12 @@ def as_record(episode: Episode) -> dict[str, Any]:
     else:
         record["text"] = episode.completions[0]
     record |= {key: value for key in ("finish_reason", "policy") if (value := getattr(episode, key))}
+    record |= {} if episode.reward is None else {"reward": episode.reward}
     if episode.tokens is not None:
         t = episode.tokens
         record |= {"model": t.model, "tokens": list(t.ids), "turns": [list(turn) for turn in t.turns]}
+        known = {"token_rewards": t.rewards, "logprobs": t.logprobs}
+        record |= {key: list(values) for key, values in known.items() if values is not None}
     return record
 
 
@@ -135,7 +147,13 @@ def _from_record(record: dict[str, Any]) -> Episode:
     if reason not in FINISH_REASONS:
         raise ValueError(f"finish_reason {reason!r}: expected one of {', '.join(FINISH_REASONS[1:])}")
     talk = record.get("dialogue")
-    texts, feedback = ((record["text"],), ()) if talk is None else _turns_of(talk, reason)
+    texts: tuple[str, ...]
+    feedback: tuple[Feedback, ...]
+    if talk is None:
+        said = "completion" if "completion" in record and "text" not in record else "text"
+        texts, feedback = (record[said],), ()
+    else:
+        texts, feedback = _turns_of(talk, reason)
     prompt = record["prompt"] if talk is None or "prompt" in record else talk[0]["text"]
     for text in (prompt, *texts, *(answer.text for answer in feedback)):
         if not isinstance(text, str):
@@ -143,10 +161,15 @@ def _from_record(record: dict[str, Any]) -> Episode:
     tokens = None
     if record.get("tokens") is not None:
         turns = [(start, end) for start, end in record["turns"]]
-        tokens = EpisodeTokens(record["model"], record["tokens"], turns)
+        tokens = EpisodeTokens(
+            record["model"], record["tokens"], turns, record.get("token_rewards"), record.get("logprobs")
+        )
         _check_tokens(tokens, len(texts))
+    reward = record.get("reward")
+    if reward is not None and not (isinstance(reward, int | float) and math.isfinite(reward)):
+        raise ValueError(f"reward {reward!r} is no finite number")
     example = Example(prompt, record.get("reference"), record.get("facts"))
-    return Episode(example, texts, feedback, talk is not None, reason, record.get("policy", ""), tokens)
+    return Episode(example, texts, feedback, talk is not None, reason, record.get("policy", ""), tokens, reward)
 
 
 def _turns_of(talk: Sequence[dict[str, Any]], finish_reason: str) -> tuple[tuple[str, ...], tuple[Feedback, ...]]:
@@ -166,16 +189,23 @@ def _turns_of(talk: Sequence[dict[str, Any]], finish_reason: str) -> tuple[tuple
     return tuple(turn["text"] for turn in turns[::2]), tuple(answers)
 
 
-def _tokens_of(tokens: Tensor, completion_mask: Tensor, model: str) -> EpisodeTokens:
-    """The ids of a row (L,), up to the last that the agent chose, and the runs of these."""
+def _tokens_of(batch: Trajectories, row: int, model: str) -> EpisodeTokens:
+    """The ids of a row, up to the last that the agent chose, the runs of these, and their rewards and log-probs."""
+    tokens, mask = batch.tokens[row], batch.completion_mask[row]
     length = int((tokens >= 0).sum())
     turns, at = [], 0
-    for chosen, run in groupby(completion_mask[:length].tolist()):
+    for chosen, run in groupby(mask[:length].tolist()):
         end = at + len(list(run))
         if chosen:
             turns.append((at, end))
         at = end
-    return EpisodeTokens(model, tokens[: turns[-1][1]].tolist(), turns)
+    rewards, logprobs = (_short(x[row][mask]) for x in (batch.rewards, batch.logprobs))
+    return EpisodeTokens(model, tokens[: turns[-1][1]].tolist(), turns, rewards, logprobs)
+
+
+def _short(numbers: Tensor) -> list[float]:
+    """The shortest decimals that are these float32 numbers (n,)."""
+    return [float(str(number)) for number in numbers.float().numpy(force=True)]
 
 
 def _check_tokens(tokens: EpisodeTokens, turns: int) -> None:
@@ -186,3 +216,7 @@ def _check_tokens(tokens: EpisodeTokens, turns: int) -> None:
         raise ValueError(
             f"turns are {tokens.turns} of {len(tokens.ids)} tokens: expected a prompt, and turns to the end"
         )
+    chosen = sum(end - start for start, end in tokens.turns)
+    for name, values in (("token_rewards", tokens.rewards), ("logprobs", tokens.logprobs)):
+        if values is not None and (len(values) != chosen or not all(map(math.isfinite, values))):
+            raise ValueError(f"there are {len(values)} {name} for {chosen} tokens: expected a finite number for each")

@@ -23,7 +23,6 @@ from dyngen_env.mdp.state import (
     TokenState,
 )
 from dyngen_env.text.padding import pad_rows
-from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Feedback, Transition
 
 
@@ -131,21 +130,3 @@ def finish_of(episode: Episode) -> int:
 def _is_cut_amid_turn(episode: Episode) -> bool:
     """Whether `max_episode_steps` cut the episode off before its last turn had ended: that turn is not paid."""
     return episode.finish_reason == FINISH_REASONS[STEPS] and len(episode.feedback) < len(episode.completions)
-
-
-def encoded(episode: Episode, tokenizer: Tokenizer, model: str) -> EpisodeTokens:
-    """The ids of an episode: as they were recorded, if in the vocabulary of `model`, else of its texts.
-
-    A text that is encoded anew has no token that ends it, except where there would be none at all.
-    """
-    if episode.tokens is not None and episode.tokens.model == model:
-        return episode.tokens
-    opening = tokenizer.encode_opening if episode.answered else tokenizer.encode_prompt
-    ids, turns = list(opening(episode.example.prompt)), []
-    for i, text in enumerate(episode.completions):
-        said = tokenizer.encode(text) or sorted(tokenizer.end_ids)[:1] or tokenizer.encode("\n")
-        turns.append((len(ids), len(ids) + len(said)))
-        ids += said
-        if i + 1 < len(episode.completions):
-            ids += tokenizer.encode_reply(episode.feedback[i].text, ids[-1])
-    return EpisodeTokens(model, ids, turns)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dyngen_agents.data.encoding import encoded
 from dyngen_agents.data.episodes import Episode
-from dyngen_agents.evaluation.recorded_transitions import encoded, episode_rows, finish_of, transitions
+from dyngen_agents.evaluation.recorded_transitions import episode_rows, finish_of, transitions
 from dyngen_env.envs.reward_ledger import RewardLedger
 from dyngen_env.lm.loading.models import context_window, load_config, load_tokenizer
 from dyngen_env.rewards import Reward, RewardContext, make_reward

@@ -25,6 +25,9 @@ class TrainConfig(TaskOptions):
 
     env: str = "dyngen/Sentiment-v0"
     """The registered environment: the one that needs no argument and no download."""
+    data: str | None = None
+    """Recorded episodes to learn from: a folder that `dyngen record` has written, or a .jsonl file with a prompt, a
+    completion and a reward on each line. What is not said of the environment is as it was recorded."""
     num_envs: int = 128
     """Rows that are played at a time, at most one an episode. Many rows cost little more than one."""
     episodes: int = 128
@@ -114,7 +117,12 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         name: with_absolute_path(text) for name in ("reward", "user") if is_imported(text := getattr(config, name))
     }
     return replace(
-        config, model=lasting_model_name(config.model), prompts=absolute(config.prompts), banned=banned, **own
+        config,
+        model=lasting_model_name(config.model),
+        prompts=absolute(config.prompts),
+        data=absolute(config.data),
+        banned=banned,
+        **own,
     )
 
 

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig, LearnsFromRecorded
 from dyngen_agents.algorithms.registry import ALGORITHMS, algorithm_name
+from dyngen_agents.data.offline import read_recorded
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
 from dyngen_agents.data.rollout import Act
 from dyngen_agents.data.shared_rollout import collect_together
@@ -109,6 +110,7 @@ class Learner:
             seed=config.seed,
             processes=processes,
         )
+        self._read_recorded()
         self.iteration, self.seconds, self.reward_scale = 0, 0.0, RewardScale()
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -178,6 +180,18 @@ class Learner:
             "versions": versions(),
         }
         save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), state.tensors, record)
+
+    def _read_recorded(self) -> None:
+        """Give the algorithm the recorded episodes of `config.data`. Raises ValueError if it has no use for them."""
+        data = self.config.data
+        if isinstance(self.algorithm, LearnsFromRecorded):
+            self.algorithm.read(None if data is None else read_recorded(data, self.env))
+        elif data is not None:
+            able = [name for name, kind in ALGORITHMS.items() if issubclass(kind, LearnsFromRecorded)]
+            raise ValueError(
+                f"{self.name} learns from episodes of its own, not from data={data!r}: leave that out, or train "
+                f"{' or '.join(able)}"
+            )
 
     def _play(
         self,

@@ -25,6 +25,7 @@ from dyngen_agents.runs.config import (
 )
 from dyngen_agents.runs.folder import discard_run, find_run, mark_latest, new_run_folder
 from dyngen_agents.runs.from_python import CustomReward, FromPython
+from dyngen_agents.runs.from_recording import with_recorded_env
 from dyngen_agents.runs.learner import Learner
 from dyngen_agents.training.gpu_memory import describe_peak, peak_memory
 from dyngen_agents.training.learning_curve import draw_learning_curve
@@ -73,7 +74,7 @@ def train(
     """
     checkpoint: Checkpoint | None = None
     if config.resume is None:
-        config, algorithm = with_absolute_paths(config), algorithm or default_config()
+        config, algorithm = with_absolute_paths(with_recorded_env(config)), algorithm or default_config()
     else:
         config, algorithm, checkpoint = _resumed(config, algorithm)
     check_tracker(config.track)

@@ -56,6 +56,7 @@ EPISODES = [
     Episode(Example("q"), ("a",), (), True, "context"),
     Episode(Example("q"), ("a", "b"), (Feedback("c", 1.5), Feedback("d", None, "goal")), True, "goal"),
     Episode(Example("q"), ("a",), tokens=EpisodeTokens("m", [1, 2], [(1, 2)])),
+    Episode(Example("q"), ("a",), tokens=EpisodeTokens("m", [1, 2], [(1, 2)], [0.5], [-1.25]), reward=0.5),
 ]
 
 
@@ -70,9 +71,9 @@ def test_a_rollout_as_episodes():
     batch = Trajectories(
         tokens=torch.tensor([[5, 6, 7, 8, 9, 4], [5, 6, 4, -1, -1, -1]]),
         completion_mask=torch.tensor([[0, 1, 1, 0, 0, 1], [0, 1, 1, 0, 0, 0]]).bool(),
-        logprobs=torch.zeros(2, 6),
+        logprobs=-torch.arange(12.0).view(2, 6) / 10,
         values=torch.zeros(2, 6),
-        rewards=torch.zeros(2, 6),
+        rewards=torch.tensor([[0, 0, 0.1, 0, 0, 2], [0, 0, 1, 0, 0, 0]]),
         bootstrap=torch.zeros(2),
         groups=torch.arange(2),
         prompts=["films?", "q"],
@@ -82,9 +83,10 @@ def test_a_rollout_as_episodes():
     )
     examples = [Example("films?"), Example("q", "reference")]
     talk, alone = recorded(batch, examples, "m", "trained")
-    assert talk.tokens == EpisodeTokens("m", [5, 6, 7, 8, 9, 4], [(1, 3), (5, 6)])
+    paid, logprobs = [0.0, 0.1, 2.0], [-0.1, -0.2, -0.5]
+    assert talk.tokens == EpisodeTokens("m", [5, 6, 7, 8, 9, 4], [(1, 3), (5, 6)], paid, logprobs)
     assert talk.completions == ("Alien", "Up") and talk.feedback[1] == Feedback("yes!", 3.0, True)
-    tokens = EpisodeTokens("m", [5, 6, 4], [(1, 3)])
+    tokens = EpisodeTokens("m", [5, 6, 4], [(1, 3)], [0.0, 1.0], [-0.7, -0.8])
     assert alone == Episode(Example("q", "reference"), ("a",), (), False, "stop", "trained", tokens)
 
 
@@ -106,6 +108,10 @@ def test_a_rollout_as_episodes():
         (
             {"prompt": "q", "text": "a", "model": "m", "tokens": [1, 2], "turns": [[1, 1], [1, 2]]},
             "of 1 turns, in order",
+        ),
+        (
+            {"prompt": "q", "text": "a", "model": "m", "tokens": [1, 2], "turns": [[1, 2]], "logprobs": [0, 1]},
+            "2 logprobs for 1 tokens",
         ),
     ],
 )

@@ -1,0 +1,151 @@
+"""Many episodes of different lengths at the size that they have, and any of them as one padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dyngen_agents.data.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class StoredEpisode:
+    """One episode of T tokens on the CPU, aligned as in `Trajectories`, without padding."""
+
+    tokens: Tensor  # (T,) int32
+    completion_mask: Tensor  # (T,) bool
+    rewards: Tensor  # (T,) float32
+    logprobs: Tensor  # (T,) float32, of the behaviour policy; zero where nobody knows them
+    bootstrap: float = 0.0
+    prompt: str = ""
+    text: str = ""
+    finish_reason: str = ""
+    stopped: bool = False
+
+
+class EpisodeStore:
+    """Episodes in the order in which they came; above `capacity` the oldest are dropped.
+
+    A padded batch of all of them would take the length of the longest for each: memory here is that of their tokens.
+
+    Args:
+        episodes: the first ones. capacity: how many are kept; None keeps all.
+    """
+
+    def __init__(self, episodes: Sequence[StoredEpisode] = (), capacity: int | None = None):
+        self.capacity = capacity
+        self.episodes: list[StoredEpisode] = []
+        self._extend(episodes)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    @property
+    def returns(self) -> Tensor:
+        """(N,) float64: undiscounted sums of the rewards."""
+        return torch.tensor([float(episode.rewards.double().sum()) for episode in self.episodes], dtype=torch.float64)
+
+    def add(self, batch: Trajectories) -> None:
+        """Take in the episodes of a batch."""
+        batch = batch.to("cpu")
+        stopped = batch.stopped.tolist() if batch.stops or batch.finish_reasons else [False] * len(batch)
+        lengths, bootstrap = batch.lengths.tolist(), batch.bootstrap.tolist()
+        prompts, texts, reasons = (x or [""] * len(batch) for x in (batch.prompts, batch.texts, batch.finish_reasons))
+        self._extend(
+            [
+                StoredEpisode(
+                    tokens=batch.tokens[i, :t].to(torch.int32),
+                    completion_mask=batch.completion_mask[i, :t].clone(),
+                    rewards=batch.rewards[i, :t].clone(),
+                    logprobs=batch.logprobs[i, :t].clone(),
+                    bootstrap=bootstrap[i],
+                    prompt=prompts[i],
+                    text=texts[i],
+                    finish_reason=reasons[i],
+                    stopped=stopped[i],
+                )
+                for i, t in enumerate(lengths)
+            ]
+        )
+
+    def take(self, rows: Sequence[int]) -> Trajectories:
+        """Episodes by their numbers, as a batch on the CPU as wide as the longest. `values` are zero."""
+        some = [self.episodes[row] for row in rows]
+
+        def padded(name: str, fill: float) -> Tensor:
+            return torch.nn.utils.rnn.pad_sequence([getattr(e, name) for e in some], True, fill)
+
+        tokens = padded("tokens", -1).long()
+        return Trajectories(
+            tokens=tokens,
+            completion_mask=padded("completion_mask", 0),
+            logprobs=padded("logprobs", 0),
+            values=torch.zeros(tokens.shape),
+            rewards=padded("rewards", 0),
+            bootstrap=torch.tensor([e.bootstrap for e in some]),
+            groups=torch.arange(len(some)),
+            prompts=[e.prompt for e in some],
+            texts=[e.text for e in some],
+            finish_reasons=[e.finish_reason for e in some],
+            stops=[e.stopped for e in some],
+        )
+
+    def best(self, fraction: float) -> EpisodeStore:
+        """The `fraction` of the episodes with the highest returns, at least one; of equals the earlier ones."""
+        keep = best_rows(self.returns, fraction)
+        return EpisodeStore([self.episodes[row] for row in keep.sort().values.tolist()])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold so that the same can be learned from it: everything but the texts."""
+        if not self.episodes:
+            return {}
+        parts = {name: [getattr(e, name) for e in self.episodes] for name in _TENSORS}
+        return {name: torch.cat(tensors) for name, tensors in parts.items()} | {
+            "lengths": torch.tensor([len(e.tokens) for e in self.episodes]),
+            "bootstrap": torch.tensor([e.bootstrap for e in self.episodes]),
+        }
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        self.episodes = []
+        if tensors:
+            lengths = tensors["lengths"].tolist()
+            parts = {name: tensors[name].split(lengths) for name in _TENSORS}
+            last = tensors["bootstrap"].tolist()
+            self._extend(
+                [
+                    StoredEpisode(**{name: parts[name][i] for name in _TENSORS}, bootstrap=last[i])
+                    for i in range(len(lengths))
+                ]
+            )
+
+    def _extend(self, episodes: Sequence[StoredEpisode]) -> None:
+        self.episodes.extend(episodes)
+        if self.capacity is not None:
+            del self.episodes[: max(0, len(self.episodes) - self.capacity)]
+
+
+_TENSORS = ("tokens", "completion_mask", "rewards", "logprobs")
+
+
+def best_rows(returns: Tensor, fraction: float) -> Tensor:
+    """The numbers of the best `fraction` of returns (N,), at least one, the highest first; of equals the earlier."""
+    count = max(1, round(fraction * len(returns)))
+    return returns.argsort(descending=True, stable=True)[:count]
+
+
+def shuffled_rows(total: int, count: int, batch: int, seed: int) -> list[int]:
+    """The `batch`-th so many of the numbers below `total`, which come in one new random order after the other.
+
+    Batches that follow each other hold every number equally often, up to one. It is a function of its arguments alone:
+    a run that goes on draws what it would have drawn.
+    """
+    start, out = batch * count, list[int]()
+    while len(out) < count:
+        order, place = divmod(start + len(out), total)
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + order) % 2**63)
+        out += torch.randperm(total, generator=generator)[place : place + count - len(out)].tolist()
+    return out
