@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.dpo import DPOConfig
 from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
@@ -28,6 +29,7 @@ RUNS: dict[str, tuple[AlgorithmConfig, dict[str, int]]] = {
     "lora": (PPO, dict(lora_rank=2)),
     "rloo": (REINFORCEConfig(baseline="rloo", group_size=2), {}),
     "grpo": (GRPOConfig(group_size=2, epochs=1, minibatch_size=7, loss_normalisation="sequence"), {}),
+    "dpo": (DPOConfig(group_size=2, minibatch_size=3, max_tokens=64), {}),
     "rebn": (REINFORCEConfig(baseline="rebn", minibatch_size=4), {}),
 }
 

@@ -108,9 +108,13 @@ class PolicyGradient:
         """The behaviour policy of one rollout."""
         return Actor(self.policy, seed, processes=self.processes)
 
+    def reference_logprobs(self, batch: Trajectories) -> Tensor:
+        """(N, L): the reference's log-probs of the chosen tokens, in nats; zero elsewhere."""
+        return map_in_batches(self.reference.logprobs, batch, self.max_tokens, self.processes)
+
     def penalised_rewards(self, batch: Trajectories) -> tuple[Tensor, Tensor]:
         """The rewards less β KL, and the reference's log-probs, (N, L) each."""
-        ref_logprobs = map_in_batches(self.reference.logprobs, batch, self.max_tokens, self.processes)
+        ref_logprobs = self.reference_logprobs(batch)
         penalised = later_kl_penalised_rewards if self.kl_estimator == "exact" else kl_penalised_rewards
         rewards = penalised(batch.rewards, batch.logprobs, ref_logprobs, batch.completion_mask, self.kl_control.coef)
         return rewards, ref_logprobs

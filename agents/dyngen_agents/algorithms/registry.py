@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
 from dyngen_agents.algorithms.behaviour_cloning import BehaviourCloning
+from dyngen_agents.algorithms.dpo import DPO
 from dyngen_agents.algorithms.grpo import GRPO
 from dyngen_agents.algorithms.ppo import PPO
 from dyngen_agents.algorithms.reinforce import REINFORCE
@@ -13,6 +14,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "reinforce": REINFORCE,
     "grpo": GRPO,
     "behaviour-cloning": BehaviourCloning,
+    "dpo": DPO,
 }
 DEFAULT = next(iter(ALGORITHMS))
 

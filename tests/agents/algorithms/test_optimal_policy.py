@@ -13,6 +13,7 @@ import zlib
 import pytest
 import torch
 
+from dyngen_agents.algorithms.dpo import DPO, DPOConfig
 from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
 from dyngen_agents.algorithms.ppo import PPO, PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
@@ -48,6 +49,7 @@ LEARNERS = {  # a name: the learner, its updates, the episodes of each
     "ppo, exact KL": (PPO, PPOConfig(**CLIPPED, kl_estimator="exact"), 32, 128),
     "grpo": (GRPO, GRPOConfig(**CLIPPED, group_size=8), 32, 128),
     "reinforce": (REINFORCE, REINFORCEConfig(**FAST, learning_rate=2e-2), 60, 128),
+    "dpo": (DPO, DPOConfig(**FAST, learning_rate=3e-3, group_size=4, epochs=4, loss="squared"), 32, 128),
 }
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 
+from dyngen_agents.algorithms.dpo import DPOConfig
 from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
@@ -88,8 +89,9 @@ def test_what_a_run_leaves(tiny_config, tmp_path):
         PPOConfig(epochs=2, minibatch_size=4, kl_target=0.1, kl_horizon=50),
         REINFORCEConfig(baseline="rloo", group_size=2),
         GRPOConfig(epochs=2, minibatch_size=4, group_size=4),
+        DPOConfig(epochs=2, minibatch_size=2, group_size=2, kl_target=0.1, kl_horizon=50),
     ],
-    ids=["ppo", "reinforce", "grpo"],
+    ids=["ppo", "reinforce", "grpo", "dpo"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
     settings = tiny_config(updates=4, normalise_reward=True, missing_eos_penalty=0.1, seed=5)
