@@ -11,11 +11,12 @@ from dyngen_agents.algorithms.algorithm import AlgorithmState, Diagnostics, Play
 from dyngen_agents.algorithms.minibatch_pass import Piece, minibatch_pass
 from dyngen_agents.algorithms.optimizer import PolicyOptimizer
 from dyngen_agents.algorithms.policy_gradient import RunShape
-from dyngen_agents.algorithms.settings import check_settings
+from dyngen_agents.algorithms.settings import check_groups, check_settings
 from dyngen_agents.data.batching import kl_of_states, map_in_batches
 from dyngen_agents.data.episode_store import EpisodeStore, best_rows, shuffled_rows
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.processes import SINGLE_PROCESS
+from dyngen_agents.functional.preferences import best_and_worst
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
 from dyngen_agents.policy.forward_size import tokens_of_a_forward
@@ -40,6 +41,9 @@ class BehaviourCloningConfig:
     top_fraction: float = 1.0
     """The share of the episodes that is imitated: those with the highest returns ("%BC", Chen et al. 2021). Without
     data it chooses among the policy's own episodes of each update."""
+    group_size: int = 1
+    """Without data: completions that are played of each prompt, of which the best is imitated. 16 is best-of-n
+    distillation with n = 16 (Gui et al. 2024; Dong et al. 2023)."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
 
@@ -52,7 +56,8 @@ class BehaviourCloning:
     `Algorithm`.
 
     With `top_fraction` below 1 it is filtered cloning, the %BC of tables in offline RL. Without recorded episodes it
-    imitates the best of what it has just played itself: rejection sampling as a learner (RAFT, Dong et al. 2023).
+    imitates the best of what it has just played itself: rejection sampling as a learner (RAFT, Dong et al. 2023), with
+    `group_size` the best for each prompt.
     """
 
     Config: ClassVar[type] = BehaviourCloningConfig
@@ -71,21 +76,35 @@ class BehaviourCloning:
         self.max_tokens = c.max_tokens or tokens_of_a_forward(policy.lm)
         self.recorded: EpisodeStore | None = None
         self.updates = 0
-        steps = run.get("total_updates", 0) * c.epochs * -(-self.episodes // c.minibatch_size)
+        check_groups(self.episodes, c.group_size)
+        self.total_updates = run.get("total_updates", 0)
         # The value head takes no part.
         self.optimizer = PolicyOptimizer(
-            policy.lm.parameters(), c.learning_rate, steps, c.warmup_steps, c.max_grad_norm, self.processes
+            policy.lm.parameters(), c.learning_rate, 0, c.warmup_steps, c.max_grad_norm, self.processes
         )
+        self._anneal_over(self.episodes)
 
     def read(self, recorded: EpisodeStore | None) -> None:
         """Keep the best of recorded episodes to imitate. Raises ValueError where there would be nothing to learn."""
         fraction = self.config.top_fraction
-        if recorded is None and fraction == 1:
+        if recorded is None and fraction == 1 and self.config.group_size == 1:
             raise ValueError(
                 "whoever imitates all episodes of their own learns nothing: give data (dyngen record makes it), or "
-                "top_fraction=0.1 to imitate the best tenth of what the policy plays itself"
+                "top_fraction=0.1 to imitate the best tenth of what the policy plays itself, or group_size=8 for the "
+                "best of eight completions of each prompt"
             )
         self.recorded = None if recorded is None else recorded.best(fraction)
+        self._anneal_over(self._imitated if recorded is None else self.episodes)
+
+    @property
+    def _imitated(self) -> int:
+        """Of the episodes that are played for an update, those that are imitated, if all groups differ."""
+        return max(1, round(self.config.top_fraction * (self.episodes // self.config.group_size)))
+
+    def _anneal_over(self, episodes: int) -> None:
+        """Let the learning rate reach zero at the end of the run, whose updates imitate so many episodes each."""
+        steps = -(-episodes // self.config.minibatch_size)
+        self.optimizer.total_steps = self.total_updates * self.config.epochs * steps
 
     def actor(self, seed: int) -> Actor:
         """The policy at work: what it is in rollouts."""
@@ -94,7 +113,7 @@ class BehaviourCloning:
     def experience(self, play: Play) -> Trajectories:
         """The next recorded episodes, in random order; where there are none, episodes of the policy as it is."""
         if self.recorded is None:
-            return play(self.actor)
+            return play(self.actor, group_size=self.config.group_size)
         rows = shuffled_rows(len(self.recorded), self.episodes, self.updates, self.seed)
         return self.recorded.take(rows).to(self.policy.lm.device)
 
@@ -111,7 +130,9 @@ class BehaviourCloning:
         c = self.config
         imitated = batch
         if self.recorded is None:  # recorded ones have been chosen when they were read
-            imitated = batch.take(best_rows(batch.episode_returns, c.top_fraction))
+            if c.group_size > 1:
+                imitated = batch.take(best_and_worst(batch.episode_returns, batch.groups)[:, 0])
+            imitated = imitated.take(best_rows(imitated.episode_returns, c.top_fraction))
 
         def token_terms(new: Evaluation, piece: Piece) -> dict[str, Tensor]:
             return {"loss": -new.logprobs, "entropy": new.entropies}

@@ -1,8 +1,8 @@
-"""Online DPO: of several completions of a prompt the best is made likelier than the worst, without an advantage."""
+"""DPO: of several completions of a prompt, played or recorded, the best is made likelier than the worst."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Unpack
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from dyngen_agents.algorithms.algorithm import AlgorithmState, Diagnostics, Play, Quantity
 from dyngen_agents.algorithms.policy_gradient import PolicyGradient, RunShape
 from dyngen_agents.algorithms.settings import Range, check_groups, check_settings
+from dyngen_agents.data.batching import kl_of_states, map_in_batches
+from dyngen_agents.data.episode_store import EpisodeStore, shuffled_rows
 from dyngen_agents.data.trajectories import Trajectories, by_length, minibatches
 from dyngen_agents.functional.preferences import PreferenceLoss, best_and_worst, preference_loss
 from dyngen_agents.policy.actor import Actor
@@ -20,7 +22,7 @@ from dyngen_agents.policy.reference import Reference
 
 @dataclass(frozen=True)
 class DPOConfig:
-    """Train by online direct preference optimization: the best completion of a prompt against the worst."""
+    """Train by direct preference optimization: the best completion of a prompt against the worst."""
 
     learning_rate: float = 5e-4
     """After warm-up; annealed to zero. For reviews-lm with 2.7 M parameters; a model of 135 M wants about 3e-5."""
@@ -52,9 +54,11 @@ class DPOConfig:
 
 
 class DPO:
-    """Direct preference optimization (Rafailov et al. 2023) on pairs that the policy wrote itself and the env rated
-    (Guo et al. 2024, "Direct Language Model Alignment from Online AI Feedback"). The arguments are those of every
-    `Algorithm`.
+    """Direct preference optimization (Rafailov et al. 2023).
+
+    Its pairs are completions that the policy has just written itself and the env has rated (Guo et al. 2024, "Direct
+    Language Model Alignment from Online AI Feedback"), or those of recorded episodes, such as pairs that people chose
+    between. The arguments are those of every `Algorithm`.
     """
 
     Config: ClassVar[type] = DPOConfig
@@ -70,13 +74,37 @@ class DPO:
             policy, reference, c, policy.lm.parameters(), epochs=c.epochs, minibatch_size=c.minibatch_size, **pairs
         )
 
+        self.episodes = run.get("episodes", 0)
+        self.recorded: EpisodeStore | None = None
+        self.recorded_pairs: list[list[int]] = []
+
+    def read(self, recorded: EpisodeStore | None) -> None:
+        """Pair recorded episodes of equal prompts. Raises ValueError where no two of them differ in their reward."""
+        self.recorded = recorded
+        if recorded is None:
+            return
+        numbers: dict[str, int] = {}
+        groups = torch.tensor([numbers.setdefault(e.prompt, len(numbers)) for e in recorded.episodes])
+        self.recorded_pairs = best_and_worst(recorded.returns, groups, most=len(recorded)).tolist()
+        if not self.recorded_pairs:
+            raise ValueError(
+                "no prompt of the data has two completions of different reward, so there are no pairs: record more "
+                'episodes than there are prompts, or give a .jsonl file of {"prompt", "chosen", "rejected"}'
+            )
+
     def actor(self, seed: int) -> Actor:
         """The policy at work: what it is in rollouts."""
         return self.common.actor(seed)
 
     def experience(self, play: Play) -> Trajectories:
-        """Episodes of the policy as it is, `group_size` of each prompt."""
-        return play(self.actor, group_size=self.config.group_size)
+        """Episodes of the policy as it is, `group_size` of each prompt; or recorded pairs, one for each of so many prompts."""
+        if self.recorded is None:
+            return play(self.actor, group_size=self.config.group_size)
+        count = self.episodes // self.config.group_size
+        chosen = shuffled_rows(len(self.recorded_pairs), count, self.common.updates, self.common.seed)
+        rows = [row for pair in chosen for row in self.recorded_pairs[pair]]
+        batch = self.recorded.take(rows).to(self.common.policy.lm.device)
+        return replace(batch, groups=torch.arange(len(rows), device=batch.tokens.device) // 2)
 
     def update(self, batch: Trajectories) -> dict[str, float]:
         """Learn from the best and the worst episode of each group, by eq. 7 of Rafailov et al. 2023.
@@ -114,7 +142,11 @@ class DPO:
         metrics["left_out"] = 1 - len(pairs) / len(batch.groups.unique())
         metrics |= {"grad_norm": sum(norms) / max(1, len(norms)), "learning_rate": common.optimizer.rate()}
         metrics["entropy"] = common.mean_entropy(batch)
-        return metrics | common.end_update(batch, ref_logprobs)
+        if self.recorded is None:
+            return metrics | common.end_update(batch, ref_logprobs)
+        common.updates += 1  # others have written these episodes: their log-probs say nothing of this policy's KL
+        kl = kl_of_states(common.policy, common.reference, batch, common.max_tokens, common.processes)
+        return metrics | {"kl_per_token": kl, "kl_coef": common.kl_control.coef}
 
     def _margins(self, batch: Trajectories, pairs: Tensor, width: int, ref_sums: Tensor) -> Tensor:
         """β (log π/π_ref of the first − of the second), (p,), of pairs (p, 2) of rows; ref_sums (N,) of episodes."""
@@ -134,6 +166,9 @@ class DPO:
     def diagnostics(self, batch: Trajectories) -> Diagnostics:
         """β times the log-ratio: the reward that the policy implies."""
         ref_logprobs = self.common.reference_logprobs(batch)
-        implied = self.common.kl_control.coef * (batch.logprobs - ref_logprobs) * batch.completion_mask
+        logprobs = map_in_batches(
+            lambda t, m: self.common.policy.evaluate(t, m).logprobs, batch, self.common.max_tokens
+        )
+        implied = self.common.kl_control.coef * (logprobs - ref_logprobs) * batch.completion_mask
         about = "β·(log π − log π_ref): summed over an episode, the reward that this policy is the best answer to"
         return Diagnostics((Quantity("implied", "implied reward", about, implied),), ("No values: DPO has no critic.",))

@@ -104,7 +104,7 @@ def read_episodes(path: Path) -> list[Episode]:
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
-                episodes.append(_from_record(json.loads(line)))
+                episodes += _from_line(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 wrong = f"{error} is missing" if isinstance(error, KeyError) else error
                 raise ValueError(
@@ -140,6 +140,17 @@ def _turns(episode: Episode) -> Iterator[dict[str, Any]]:
         yield {"role": "agent", "text": text}
         for answer in episode.feedback[i : i + 1]:
             yield {"role": "user", "text": answer.text, "rating": answer.rating, "ends": answer.ends}
+
+
+def _from_line(record: dict[str, Any]) -> list[Episode]:
+    """One episode; of a pair {"prompt", "chosen", "rejected"}, as people give them, two with a reward of 1 and 0."""
+    if not ("chosen" in record and "rejected" in record):
+        return [_from_record(record)]
+    of_both = {"prompt": record["prompt"]}
+    return [
+        _from_record(of_both | {"text": record["chosen"], "reward": 1.0}),
+        _from_record(of_both | {"text": record["rejected"], "reward": 0.0}),
+    ]
 
 
 def _from_record(record: dict[str, Any]) -> Episode:

@@ -70,19 +70,23 @@ def test_it_finds_the_frequencies_of_the_best(top_fraction, best):
     assert metrics["kl_per_token"] > 0.1
 
 
-def test_without_data_it_imitates_the_best_of_its_own():
+@pytest.mark.parametrize("choice", [{"top_fraction": 0.25}, {"group_size": 4}])
+def test_without_data_it_imitates_the_best_of_its_own(choice):
     env = tiny_env(64, max_new_tokens=2, reward=lambda text: text.count("b") / 2)
-    policy, ours = learner(env, BehaviourCloningConfig(**FAST, top_fraction=0.25), 10, 64)
+    policy, ours = learner(env, BehaviourCloningConfig(**FAST, **choice), 10, 64)
     ours.read(None)
     before = probabilities(policy)["bb"]
     for update in range(10):
-        batch = ours.experience(lambda actor: collect_together(env, actor, 64, seed=update, actor_seed=update))  # noqa: B023
-        ours.update(batch)
+
+        def play(actor, group_size):
+            return collect_together(env, actor, 64, seed=64 * update, actor_seed=update, group_size=group_size)  # noqa: B023
+
+        ours.update(ours.experience(play))
     assert before < 0.4 and probabilities(policy)["bb"] > 0.9
 
 
 def test_all_of_ones_own_teach_nothing(tiny_config):
-    with pytest.raises(ValueError, match=r"learns nothing: give data .*, or top_fraction=0.1"):
+    with pytest.raises(ValueError, match=r"learns nothing: give data .*, or top_fraction=0.1 .*, or group_size=8"):
         train(tiny_config(), BehaviourCloningConfig())
 
 

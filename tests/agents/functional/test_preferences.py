@@ -14,6 +14,12 @@ def test_pairs_are_best_and_worst_of_a_group():
     assert best_and_worst(returns, groups).tolist() == [[2, 6], [1, 0]]
 
 
+def test_more_pairs_of_a_group_go_on_inwards():
+    returns, groups = torch.tensor([3.0, 1.0, 4.0, 1.0, 5.0]), torch.zeros(5, dtype=torch.int64)
+    assert best_and_worst(returns, groups, most=9).tolist() == [[4, 3], [2, 1]]
+    assert best_and_worst(torch.tensor([1.0, 1, 1, 0]), groups[:4], most=9).tolist() == [[0, 3]]
+
+
 def test_equal_returns_make_no_pair():
     assert best_and_worst(torch.ones(4), torch.tensor([0, 0, 1, 1])).shape == (0, 2)
 
