@@ -97,7 +97,7 @@ class DPO:
         return self.common.actor(seed)
 
     def experience(self, play: Play) -> Trajectories:
-        """Episodes of the policy as it is, `group_size` of each prompt; or recorded pairs, one for each of so many prompts."""
+        """Episodes of the policy as it is, `group_size` of each prompt; or as many recorded pairs as prompts."""
         if self.recorded is None:
             return play(self.actor, group_size=self.config.group_size)
         count = self.episodes // self.config.group_size
