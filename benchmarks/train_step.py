@@ -21,7 +21,7 @@ from benchmarks.grpo_trl import trl_trainer
 from benchmarks.harness import Row, compare, main
 from dyngen_agents import PPO, CausalLMPolicy, PPOConfig, Reference, collect
 from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
-from dyngen_agents.data.shared_rollout import collect_together
+from dyngen_agents.data.shared_rollout import EnvPlay
 
 BATCH, EPOCHS = 64, 4
 
@@ -39,8 +39,7 @@ def grpo_iteration(repeats: int, device: str) -> Row:
     reference = Reference(setting.model(device=device).requires_grad_(False), policy.distribution)
     learner = GRPO(policy, reference, config)
 
-    def play(actor: Any, **how: Any) -> Any:
-        return collect_together(env, actor, BATCH, seed=0, actor_seed=1, **how)
+    play = EnvPlay(env, BATCH, seed=0, actor_seed=1)
 
     def ours() -> float:
         start = time.perf_counter()

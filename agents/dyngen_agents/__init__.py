@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dyngen_agents.algorithms.adversarial import Adversarial, AdversarialConfig
     from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
     from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
     from dyngen_agents.algorithms.ppo import PPO, PPOConfig
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 _DEFINED_IN = {
     "Action": "policy.causal_lm",
     "Actor": "policy.actor",
+    "Adversarial": "algorithms.adversarial",
+    "AdversarialConfig": "algorithms.adversarial",
     "Algorithm": "algorithms.algorithm",
     "AlgorithmConfig": "algorithms.algorithm",
     "CausalLMPolicy": "policy.causal_lm",
@@ -81,6 +84,8 @@ __all__ = [
     "REINFORCE",
     "Action",
     "Actor",
+    "Adversarial",
+    "AdversarialConfig",
     "Algorithm",
     "AlgorithmConfig",
     "CausalLMPolicy",

@@ -65,15 +65,23 @@ def film_prompts(split: str) -> tuple[str, ...]:
     another number of words or are left out. What occurs in "train" is in no other split, what occurs in "tune"
     not in "eval" (ignoring case and punctuation).
     """
+    return tuple(prompt for prompt, _ in film_continuations(split))
+
+
+@cache
+def film_continuations(split: str) -> tuple[tuple[str, str], ...]:
+    """Each of the split's `film_prompts` with what its author wrote after it: the rest of the review, which begins
+    with a space.
+    """
     _check("split", split, SPLITS)
     taken = {normalised(p) for earlier in SPLITS[: SPLITS.index(split)] for p in film_prompts(earlier)}
-    prompts = []
+    pairs = []
     for review in load_reviews(split, "film"):
         prompt = _prompt(review)
         if prompt and normalised(prompt) not in taken:
             taken.add(normalised(prompt))
-            prompts.append(prompt)
-    return tuple(prompts)
+            pairs.append((prompt, " " + " ".join(review.text.split()[len(prompt.split()) :])))
+    return tuple(pairs)
 
 
 @cache

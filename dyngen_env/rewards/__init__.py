@@ -7,6 +7,7 @@ from typing import Any
 
 from dyngen_env.expressions import Grammar
 from dyngen_env.rewards.base import IllegalToken, Reward, RewardContext, TextReward, as_reward
+from dyngen_env.rewards.discriminator import DiscriminatorScore
 from dyngen_env.rewards.fluency import Fluency
 from dyngen_env.rewards.form import JsonValid, Matches
 from dyngen_env.rewards.human_rating import HumanRating
@@ -27,6 +28,7 @@ from dyngen_env.rewards.transforms.normalise import Normalised
 from dyngen_env.rewards.transforms.shaping import Shaping, shaped
 
 REWARDS: dict[str, Callable[..., Reward]] = {
+    "discriminator": DiscriminatorScore,
     "fluency": Fluency,
     "human_rating": HumanRating,
     "illegal": IllegalToken,
@@ -70,6 +72,7 @@ __all__ = [
     "REWARDS",
     "WRAPPERS",
     "Clip",
+    "DiscriminatorScore",
     "Fluency",
     "HumanRating",
     "IllegalToken",

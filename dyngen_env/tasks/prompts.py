@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dyngen_env.assets.reviews import film_prompts
+from dyngen_env.assets.reviews import film_continuations
 from dyngen_env.tasks.task import Task
 from dyngen_env.types import Example
 
@@ -21,14 +21,21 @@ class Prompts:
 
     As the list is known, an env tokenizes each prompt once, and draws for all rows of a batch at once.
 
+    Args:
+        examples: what is drawn.
+        written: examples with what people wrote after their prompts as the reference, for who learns from human texts;
+            None takes those of `examples` that have a reference. Apart from `examples`, so that rewards that compare
+            with a reference are not given one that nobody asked to be matched.
+
     Raises:
         ValueError: no examples.
     """
 
-    def __init__(self, examples: Sequence[Example]):
+    def __init__(self, examples: Sequence[Example], written: Sequence[Example] | None = None):
         if not examples:
             raise ValueError("no prompts: expected at least one")
         self.examples = tuple(examples)
+        self.written = tuple([e for e in examples if e.reference is not None] if written is None else written)
 
     def pick(self, uniforms: np.ndarray) -> np.ndarray:
         """Which examples R uniform random numbers select: (R,) floats in [0, 1) to (R,) indices."""
@@ -57,7 +64,8 @@ def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str
     if not isinstance(source, str | Path | Iterable | None):
         raise ValueError(f"prompts={source!r}: expected a list of texts, a path of a .txt or .jsonl file, or a Task")
     if source is None:
-        return Prompts([Example(prompt) for prompt in film_prompts(split or "train")])
+        pairs = film_continuations(split or "train")
+        return Prompts([Example(prompt) for prompt, _ in pairs], [Example(*pair) for pair in pairs])
     name = f"{source}" if isinstance(source, str | Path) else "the list of prompts"
     examples = _read_file(Path(source)) if isinstance(source, str | Path) else [as_example(p) for p in source]
     if not examples:

@@ -18,6 +18,7 @@ from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
+from dyngen_env.envs.vector_env import TextGenVectorEnv
 
 
 class AlgorithmConfig(Protocol):
@@ -30,15 +31,26 @@ class AlgorithmConfig(Protocol):
 
 
 @dataclass(frozen=True)
+class TensorFile:
+    """Tensors by name with texts about them: what a safetensors file holds."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class AlgorithmState:
     """What a checkpoint must hold of an algorithm so that it goes on as if it had never stopped.
 
     Args:
         tensors: by name. values: by name, anything that JSON can hold.
+        files: by name, such as "discriminator.safetensors": what others may use by itself, so that it gets a file of
+            its own beside the model.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, TensorFile] = field(default_factory=dict)
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with a prefix, by the rest of their names."""
@@ -73,6 +85,10 @@ class Diagnostics:
 
 class Play(Protocol):
     """Lets a policy play whole episodes. Who calls the algorithm decides where: env, number of episodes, seeds."""
+
+    @property
+    def env(self) -> TextGenVectorEnv:
+        """The rows that it plays in: an algorithm may ask for its tokenizer, its task and its state."""
 
     def __call__(
         self,

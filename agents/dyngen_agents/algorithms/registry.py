@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dyngen_agents.algorithms.adversarial import Adversarial
 from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
 from dyngen_agents.algorithms.behaviour_cloning import BehaviourCloning
 from dyngen_agents.algorithms.dpo import DPO
@@ -15,6 +16,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "grpo": GRPO,
     "behaviour-cloning": BehaviourCloning,
     "dpo": DPO,
+    "adversarial": Adversarial,
 }
 DEFAULT = next(iter(ALGORITHMS))
 

@@ -52,7 +52,7 @@ RANGES = {
 
 
 def check_settings(config: Any, **ranges: Range) -> None:
-    """Check every field of a dataclass whose fields are numbers, truth values, or one of some words.
+    """Check every field of a dataclass whose fields are numbers, truth values, texts, or one of some words.
 
     Args:
         ranges: by name; where a field is not like those of the same name elsewhere, or has a name of its own.
@@ -74,7 +74,7 @@ def check_groups(episodes: int, group_size: int) -> None:
 
 
 def check_setting(name: str, value: Any, hint: Any, allowed: Range | None) -> None:
-    """Check one setting. hint: bool, int, float, a Literal, or one of these | None. Raises ValueError."""
+    """Check one setting. hint: bool, int, float, str, a Literal, or one of these | None. Raises ValueError."""
     kinds: Sequence[Any] = [hint] if get_origin(hint) is Literal else get_args(hint) or [hint]
     if value is None and NoneType in kinds:
         return
@@ -83,6 +83,8 @@ def check_setting(name: str, value: Any, hint: Any, allowed: Range | None) -> No
         wanted, right = f"one of {', '.join(map(repr, get_args(kind)))}", value in get_args(kind)
     elif kind is bool:
         wanted, right = "True or False", isinstance(value, bool)
+    elif kind is str:
+        wanted, right = "a text that is not empty", isinstance(value, str) and bool(value.strip())
     else:
         assert allowed is not None, f"{name} has no range: give one to check_settings"
         wanted = f"a {'whole' if kind is int else 'finite'} number {allowed}"

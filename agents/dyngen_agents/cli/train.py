@@ -41,6 +41,7 @@ class Train(Command):
         "env", "data", "model", "reward", "prompts", "user", "max_new_tokens", "updates", "max_minutes", "episodes",
         "num_envs", "seed", "device", "threads", "lora_rank", "out", "track", "resume", "eval_episodes", "json",
         "quiet", "learning_rate", "epochs", "minibatch_size", "baseline", "group_size", "kl_coef", "top_fraction",
+        "human", "d_weight", "d_credit",
     )  # fmt: skip
     not_offered = ("top_k", "top_p")  # of the distribution: only its temperature can be trained with
     algorithm_named: ClassVar[bool] = False

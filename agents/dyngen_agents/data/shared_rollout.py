@@ -7,7 +7,7 @@ the episodes are those of one process, but for the last bits of sums in batches 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -88,6 +88,38 @@ def collect_together(
     order = torch.cat([numbers[numbers % processes.world_size == rank] for rank in range(processes.world_size)])
     batch = join(whole).take(order.argsort(stable=True)).to(env.device)
     return replace(batch, groups=torch.arange(episodes, device=env.device) // group_size)
+
+
+@dataclass(frozen=True)
+class EnvPlay:
+    """`collect_together` with everything said but who plays: what an algorithm is given to play with."""
+
+    env: TextGenVectorEnv
+    episodes: int
+    seed: int
+    actor_seed: int
+    on_token: Callable[[int], None] | None = None
+    processes: Processes = SINGLE_PROCESS
+
+    def __call__(
+        self,
+        actor: Callable[[int], Act],
+        *,
+        group_size: int = 1,
+        bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Trajectories:
+        """The episodes. Arguments and errors are those of `collect_together`."""
+        return collect_together(
+            self.env,
+            actor,
+            self.episodes,
+            seed=self.seed,
+            actor_seed=self.actor_seed,
+            group_size=group_size,
+            bootstrap=bootstrap,
+            on_token=self.on_token,
+            processes=self.processes,
+        )
 
 
 def repeated_examples(env: TextGenVectorEnv, count: int, group_size: int, seed: int) -> list[Example]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dyngen_agents.inspection.quantities import notes_on_scale, quantities_of
 from dyngen_agents.runs.environment import draw_examples
 from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.opened_run import open_run
+from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.types import Example
 from dyngen_env.users import User
 
@@ -60,15 +61,7 @@ def inspect_run(
     opened = open_run(run, split=split, num_envs=episodes, device=device, reward=reward, user=user, with_algorithm=True)
     env, config, record = opened.env, opened.config, opened.record
 
-    def play(actor: Callable[[int], Act], *, group_size: int = 1, bootstrap: Any = None) -> Trajectories:
-        groups = -(-episodes // group_size)
-        chosen = [*map(Example, islice(cycle(prompts), groups))] if prompts else draw_examples(env, groups, seed)
-        examples = [example for example in chosen for _ in range(group_size)]
-        seeds = [seed + episode // group_size for episode in range(len(examples))]  # a group meets the same user
-        batch = collect(env, actor(seed), len(examples), seed=seeds, examples=examples, bootstrap=bootstrap)
-        return replace(batch, groups=torch.arange(len(batch), device=env.device) // group_size)
-
-    batch = opened.algorithm.experience(play)
+    batch = opened.algorithm.experience(_Play(env, episodes, seed, prompts))
     scale = RewardScale(**record["reward_scale"])
     learned = replace(batch, rewards=scaled_rewards(batch, scale, config.missing_eos_penalty))
     diagnostics = opened.algorithm.diagnostics(learned)
@@ -93,3 +86,21 @@ def inspect_run(
             for row in range(len(batch))
         ],
     }
+
+
+@dataclass(frozen=True)
+class _Play:
+    """Plays the episodes of a page: the first examples of an evaluation, or given prompts."""
+
+    env: TextGenVectorEnv
+    episodes: int
+    seed: int
+    prompts: Sequence[str]
+
+    def __call__(self, actor: Callable[[int], Act], *, group_size: int = 1, bootstrap: Any = None) -> Trajectories:
+        env, groups = self.env, -(-self.episodes // group_size)
+        given = [*map(Example, islice(cycle(self.prompts), groups))]
+        examples = [example for example in given or draw_examples(env, groups, self.seed) for _ in range(group_size)]
+        seeds = [self.seed + i // group_size for i in range(len(examples))]  # a group meets the same user
+        batch = collect(env, actor(self.seed), len(examples), seed=seeds, examples=examples, bootstrap=bootstrap)
+        return replace(batch, groups=torch.arange(len(batch), device=env.device) // group_size)

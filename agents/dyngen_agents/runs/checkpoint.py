@@ -3,6 +3,7 @@
     config.json, model.safetensors, tokenizer files   the policy's language model
     adapter/                                          its low-rank adapters, if it learns by them (see `policy.lora`)
     training.safetensors                              the algorithm's tensors: optimizer, value head, ...
+    discriminator.safetensors                         and the like: files of the algorithm's that others may use
     run.json                                          settings, progress, size and SHA-256 of the files above
 
 Nothing is pickled. Saving is a write-ahead log. All files are written to `.checkpoint.new` and flushed to the disk; one
@@ -20,16 +21,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dyngen_agents.algorithms.algorithm import AlgorithmState
+from dyngen_agents.algorithms.algorithm import AlgorithmState, TensorFile
 from dyngen_agents.policy.lora import save_lm
 from dyngen_env.lm.loading.quiet import quiet
 
@@ -54,7 +56,9 @@ class Checkpoint:
 
     def algorithm_state(self) -> AlgorithmState:
         """What the algorithm left there, on the CPU."""
-        return AlgorithmState(self.tensors(), self.record["algorithm_state"])
+        names = self.record.get("algorithm_files", [])  # runs of 0.3 and before have none
+        files = {name: _read_tensor_file(self.folder / name) for name in names}
+        return AlgorithmState(self.tensors(), self.record["algorithm_state"], files)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -68,11 +72,12 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerBase,
     tensors: dict[str, Tensor],
     record: dict[str, Any],
+    files: Mapping[str, TensorFile] = MappingProxyType({}),
 ) -> None:
     """Replace the checkpoint in `folder`, wholly or not at all.
 
     Args:
-        tensors: by name. record: anything that JSON can hold.
+        tensors: by name. record: anything that JSON can hold. files: more files, by name.
 
     Raises:
         OSError: the files could not be written, the disk being full for example; the older checkpoint is whole.
@@ -85,9 +90,12 @@ def save_checkpoint(
         with quiet():
             save_lm(lm, new)
             tokenizer.save_pretrained(new)
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, new / TRAINING)
-        files = {str(path.relative_to(new)): _fingerprint(path) for path in _files(new)}
-        text = json.dumps({"format": FORMAT, **record, "files": files}, indent=2, allow_nan=False)
+        for name, file in {TRAINING: TensorFile(tensors), **files}.items():
+            kept = {key: tensor.detach().contiguous().cpu() for key, tensor in file.tensors.items()}
+            save_file(kept, new / name, file.metadata or None)
+        written = {str(path.relative_to(new)): _fingerprint(path) for path in _files(new)}
+        listed = {"algorithm_files": list(files)} if files else {}
+        text = json.dumps({"format": FORMAT, **record, **listed, "files": written}, indent=2, allow_nan=False)
         (new / RECORD).write_text(text + "\n", encoding="utf-8")
         mode = (new / RECORD).stat().st_mode
         for path in _files(new):
@@ -127,6 +135,11 @@ def open_checkpoint(folder: Path, *, training: bool = True) -> Checkpoint:
         if record == seen:
             raise ValueError(fault)
         seen = record  # a training process may have saved while we looked: then the record has changed, too
+
+
+def _read_tensor_file(path: Path) -> TensorFile:
+    with safe_open(path, framework="pt") as file:
+        return TensorFile({name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})  # noqa: SIM118
 
 
 def _finish_moves(folder: Path) -> None:

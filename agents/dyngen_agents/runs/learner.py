@@ -18,14 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dyngen_agents.algorithms.algorithm import AlgorithmConfig, LearnsFromRecorded
 from dyngen_agents.algorithms.registry import ALGORITHMS, algorithm_name
 from dyngen_agents.data.offline import read_recorded
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
-from dyngen_agents.data.rollout import Act
-from dyngen_agents.data.shared_rollout import collect_together
+from dyngen_agents.data.shared_rollout import EnvPlay
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.policy.actor import Actor
@@ -116,7 +114,7 @@ class Learner:
             self._restore(checkpoint)
         elif config.normalise_reward:
             count = -(-EPISODES_TO_SCALE_BY // processes.world_size) * processes.world_size  # as many for each
-            played = self._play("scale", count, None, partial(Actor, self.policy, processes=processes))
+            played = self._play("scale", count)(partial(Actor, self.policy, processes=processes))
             self.reward_scale = standardising(played.episode_returns)
 
     def play(self, on_token: Callable[[int], None] | None = None) -> Trajectories:
@@ -128,7 +126,7 @@ class Learner:
             ValueError: the env got a reward that is not a finite number.
             ProcessFailed: another process has failed.
         """
-        batch = self.algorithm.experience(partial(self._play, "play", self.config.episodes, on_token))
+        batch = self.algorithm.experience(self._play("play", self.config.episodes, on_token))
         if not batch.logprobs.isfinite().all():
             raise FloatingPointError("the policy gives log-probs that are not finite")
         return batch
@@ -179,7 +177,7 @@ class Learner:
             "reward_scale": asdict(self.reward_scale),
             "versions": versions(),
         }
-        save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), state.tensors, record)
+        save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), state.tensors, record, state.files)
 
     def _read_recorded(self) -> None:
         """Give the algorithm the recorded episodes of `config.data`. Raises ValueError if it has no use for them."""
@@ -193,24 +191,13 @@ class Learner:
                 f"{' or '.join(able)}"
             )
 
-    def _play(
-        self,
-        purpose: str,
-        episodes: int,
-        on_token: Callable[[int], None] | None,
-        actor: Callable[[int], Act],
-        *,
-        group_size: int = 1,
-        bootstrap: Callable[[Tensor, Tensor], Tensor] | None = None,
-    ) -> Trajectories:
-        return collect_together(
+    def _play(self, purpose: str, episodes: int, on_token: Callable[[int], None] | None = None) -> EnvPlay:
+        """What plays so many episodes for a purpose: equal for equal seed, purpose and number of updates."""
+        return EnvPlay(
             self.env,
-            actor,
             episodes,
             seed=self._seed(f"{purpose}: env"),
             actor_seed=self._seed(f"{purpose}: actor"),
-            group_size=group_size,
-            bootstrap=bootstrap,
             on_token=on_token,
             processes=self.processes,
         )

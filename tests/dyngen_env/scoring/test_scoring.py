@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from vaderSentiment.vaderSentiment import BOOSTER_DICT, NEGATE, SPECIAL_CASES, SentimentIntensityAnalyzer
 
-from dyngen_env.scoring.diversity import distinct_n, rarefied, repeated_share
+from dyngen_env.scoring.diversity import distinct_n, rarefied, repeated_share, self_bleu
 from dyngen_env.scoring.keywords import share_mentioned
 from dyngen_env.scoring.sentiment import vader, vader_shares
 
@@ -32,6 +32,24 @@ def test_distinct_n(texts, n, expected):
 )
 def test_repeated_share(text, n, expected):
     assert repeated_share(text, n) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("texts", "n", "expected"),
+    [
+        (["a b c d e", "A b c d e"], 4, 1.0),
+        (["a", "b"], 1, 0.1),  # nothing is found elsewhere
+        (["a b c d"], 4, 0.0),
+        # "a" twice here and once there; "b b" stands there nowhere; of the shorter text all, but its length costs.
+        (["a a b", "a b"], 1, (2 / 3 + np.exp(1 - 3 / 2) * 1.0) / 2),
+        # bigrams: "x y" of "x y", "y z" is found: 1/2; of two words one bigram, found.
+        (["x y z", "x y"], 2, (np.sqrt(2 / 3 * 1 / 2) + np.exp(1 - 3 / 2)) / 2),
+        # three texts: the nearest length is taken, and of the references that with most of a word.
+        (["a a", "a a a", "b"], 1, (1.0 + 2 / 3 + 0.1 * np.exp(1 - 2 / 1)) / 3),
+    ],
+)
+def test_self_bleu(texts, n, expected):
+    assert self_bleu(texts, n) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Discriminators over token ids: they tell what people wrote from what a language model wrote."""
