@@ -18,6 +18,7 @@ from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.tasks import Task
 from dyngen_env.types import Dialogue, Example, Feedback, Transition
 from dyngen_env.users import User
+from dyngen_env.users.user import cuts_in
 
 __all__ = ["check_reward", "check_task", "check_user"]
 
@@ -40,6 +41,8 @@ def check_user(user: User, turns: int = 4) -> None:
             assert len(answers) == len(dialogues), f"reply gave {len(answers)} answers to {len(dialogues)} dialogues"
             for answer in answers:
                 _check_feedback(answer)
+            if cuts_in(user):
+                _check_cut_in(user, dialogues, turn)
             again = list(user.reply(copy.deepcopy(dialogues), _rngs(len(dialogues), turn)))
             assert again == answers, (
                 "equal dialogues and rngs were answered differently: a user keeps nothing to itself"
@@ -134,9 +137,19 @@ def _rngs(count: int, turn: int) -> list[np.random.Generator]:
     return [np.random.default_rng([row, turn]) for row in range(count)]
 
 
+def _check_cut_in(user: Any, dialogues: list[Dialogue], turn: int) -> None:
+    said, again = (list(user.cut_in(copy.deepcopy(dialogues), _rngs(len(dialogues), turn))) for _ in range(2))
+    assert len(said) == len(dialogues), f"cut_in gave {len(said)} answers to {len(dialogues)} dialogues"
+    assert said == again, "equal dialogues and rngs were interrupted differently: a user keeps nothing to itself"
+    for answer in said:
+        if answer is not None:
+            _check_feedback(answer)
+
+
 def _check_feedback(answer: Any) -> None:
     assert isinstance(answer, Feedback), f"reply gave {answer!r}: expected a Feedback"
     assert isinstance(answer.text, str), f"the text is {answer.text!r}: expected a str"
     assert answer.ends in ENDS, f"ends is {answer.ends!r}: expected one of {ENDS}"
+    assert isinstance(answer.revise, bool), f"revise is {answer.revise!r}: expected a bool"
     rated = answer.rating is None or math.isfinite(answer.rating)
     assert rated, f"the rating is {answer.rating!r}: expected a finite number or None"

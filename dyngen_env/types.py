@@ -38,11 +38,25 @@ class Feedback:
         rating: how much the user liked the turn, on a scale that the user chooses (the users of this package: -4 to
             4); None if they say nothing about it. The reward `rating` pays it.
         ends: False while the dialogue goes on, True when the user ends it, "goal" when they got what they wanted.
+        revise: True asks for the same turn once more: what the agent has written was a draft. The agent writes anew,
+            after what the user says; whether it still sees the draft is the env's keyword `drafts`. Nothing is paid for
+            a draft by rewards of turns, whatever its rating, and `max_turns` does not count it. Where the context
+            cannot hold the answer there is no further draft: the one that was written is the turn, and is paid as such.
+
+    Raises:
+        ValueError: both `ends` and `revise`.
     """
 
     text: str = ""
     rating: float | None = None
     ends: bool | str = False
+    revise: bool = False
+
+    def __post_init__(self) -> None:
+        if self.revise and self.ends:
+            raise ValueError(
+                f"feedback has ends={self.ends!r} and revise=True: who leaves cannot ask for another draft"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,8 @@ class Dialogue:
         example: what the dialogue began with.
         persona: what the user keeps in mind about themselves during the episode, made by `User.begin`: their wishes,
             their patience. The agent never sees it.
-        completions: the agent's turns, without their stop strings and control tokens.
+        completions: the agent's turns, without their stop strings and control tokens, and the drafts that the user sent
+            back, each before what was written instead.
         feedback: the user's answers: `feedback[i]` answers `completions[i]`. While a user is being asked, the last
             completion has no answer yet.
     """
@@ -77,6 +92,17 @@ class Dialogue:
     persona: Any = None
     completions: tuple[str, ...] = ()
     feedback: tuple[Feedback, ...] = ()
+
+    @property
+    def turns(self) -> int:
+        """How many turns of the agent have been answered, drafts not counted."""
+        return sum(not answer.revise for answer in self.feedback)
+
+    @property
+    def drafts(self) -> int:
+        """How many drafts of its last turn the agent has been asked to write anew: those before its last completion."""
+        earlier = self.feedback[: len(self.completions) - 1]
+        return next((n for n, answer in enumerate(reversed(earlier)) if not answer.revise), len(earlier))
 
     @property
     def person(self) -> int | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from dyngen_env import mdp
 from dyngen_env.envs.seeding import stream_generator
-from dyngen_env.mdp.state import GOAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
+from dyngen_env.mdp.state import CONTEXT, GOAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
 from dyngen_env.text.padding import pad_rows
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Feedback
@@ -18,6 +19,7 @@ from dyngen_env.users import User
 from dyngen_env.users.user import begin_after
 
 QUIET = Feedback()
+MOST_TOKENS = 2**32  # more than a turn has
 
 
 class Answers(NamedTuple):
@@ -26,7 +28,8 @@ class Answers(NamedTuple):
     state: TokenState  # of all B rows, with the answers
     feedback: list[Feedback]  # (R,)
     dialogues: list[Dialogue | None]  # (R,) with the turns and the answers; None where nobody answers
-    forgot: list[int]  # rows that had to drop their oldest turns
+    cut: list[int]  # rows that had to drop their oldest turns, or a draft
+    drafts: list[int]  # rows whose turn was sent back: it goes on
 
 
 class Conversation:
@@ -42,6 +45,7 @@ class Conversation:
         rating_tokens: whether the user's rating stands before their words, as a control token.
         reserve_tokens: before each turn of the agent, drop the oldest turns until this many tokens are free. None
             never drops any.
+        hide_drafts: whether a turn that the user sends back is taken out of the context.
     """
 
     def __init__(
@@ -52,9 +56,10 @@ class Conversation:
         max_turns: int,
         rating_tokens: bool = False,
         reserve_tokens: int | None = None,
+        hide_drafts: bool = False,
     ):
         self.user, self.tokenizer, self.max_turns = user, tokenizer, max_turns
-        self.rating_tokens, self.reserve_tokens = rating_tokens, reserve_tokens
+        self.rating_tokens, self.reserve_tokens, self.hide_drafts = rating_tokens, reserve_tokens, hide_drafts
 
     def begin(self, examples: Sequence, seeds: np.ndarray, before: Sequence[Dialogue | None]) -> list[Dialogue | None]:
         """The dialogues of new episodes about R examples.
@@ -73,13 +78,42 @@ class Conversation:
         personas = begin_after(self.user, known, examples, [stream_generator(seed, "user", 0) for seed in seeds])
         return [Dialogue(e, p) for e, p in zip(examples, personas, strict=True)]
 
+    def cut_in(
+        self,
+        spoken: TokenState,
+        rows: list[int],
+        texts: Sequence[str],
+        dialogues: Sequence[Dialogue],
+        seeds: np.ndarray,
+    ) -> tuple[TokenState, dict[int, Feedback]]:
+        """What users say amid a turn, by row, and the state in which these turns have ended. For users who may do so.
+
+        Args:
+            spoken: the state of B rows after the agent's tokens.
+            rows: (R,) in which a turn is being written. texts: (R,) what there is of it. dialogues: (R,) before it.
+            seeds: (R,) uint64, of the episodes.
+        """
+        talks = [talk.said(text) for talk, text in zip(dialogues, texts, strict=True)]
+        lengths = (spoken.length - spoken.turn_start).tolist()
+        at = [len(talk.completions) * MOST_TOKENS + lengths[row] for talk, row in zip(talks, rows, strict=True)]
+        rngs = [stream_generator(seed, "cut in", part) for seed, part in zip(seeds, at, strict=True)]
+        answers = self.user.cut_in(talks, rngs) if rows else []  # type: ignore[attr-defined]
+        self._check_number("cut_in", answers, talks)
+        said = {row: answer for row, answer in zip(rows, answers, strict=True) if answer is not None}
+        if not said:
+            return spoken, said
+        finish = spoken.finish.clone()
+        finish[list(said)] = USER
+        return replace(spoken, finish=finish), said
+
     def go_on(
         self,
         spoken: TokenState,
         rows: list[int],
-        said: Sequence[str],
+        texts: Sequence[str],
         dialogues: Sequence[Dialogue | None],
         seeds: np.ndarray,
+        said: Mapping[int, Feedback],
     ) -> Answers:
         """What users answer to turns that have ended. Nobody answers a turn that an illegal token or a full context
         has ended: its dialogue is over.
@@ -87,35 +121,46 @@ class Conversation:
         Args:
             spoken: the state of B rows after the agent's tokens.
             rows: (R,) whose turn has just ended.
-            said: (R,) what the agent wrote in these turns.
+            texts: (R,) what the agent wrote in these turns.
             dialogues: (R,) before these turns.
             seeds: (R,) uint64, of the episodes; users draw what they say from them.
+            said: by row, the answers of those who have given them already: they interrupted the turn.
 
         Raises:
             ValueError: the user gives another number of answers than there are dialogues.
         """
         feedback = [QUIET] * len(rows)
         if not self.user.answers or not rows:
-            return Answers(spoken, feedback, [None] * len(rows), [])
-        talks = [talk.said(text) for talk, text in zip(dialogues, said, strict=True) if talk is not None]
+            return Answers(spoken, feedback, [None] * len(rows), [], [])
+        talks = [talk.said(text) for talk, text in zip(dialogues, texts, strict=True) if talk is not None]
         finish = spoken.finish.tolist()
-        asked = [i for i, row in enumerate(rows) if finish[row] in (STOP, LENGTH)]
-        if not asked:
-            return Answers(spoken, feedback, [*talks], [])
-        answers = self._ask([talks[i] for i in asked], [seeds[i] for i in asked])
-        lengths = spoken.length.tolist()
-        words, ends = [], []
-        for i, answer in zip(asked, answers, strict=True):
-            feedback[i], talks[i] = answer, talks[i].heard(answer)
-            last = int(spoken.tokens[rows[i], lengths[rows[i]] - 1])
-            rating = (answer.rating,) if self.rating_tokens and answer.rating is not None else ()
-            words.append(self.tokenizer.encode_reply(answer.text, last, *rating))
-            ends.append(self._end(talks[i], answer))
-        heard = [rows[i] for i in asked]
-        kept, forgot = spoken, list[int]()
+        asked = [i for i, row in enumerate(rows) if row not in said and finish[row] in (STOP, LENGTH)]
+        heard = [i for i, row in enumerate(rows) if row in said or finish[row] in (STOP, LENGTH)]
+        if not heard:
+            return Answers(spoken, feedback, [*talks], [], [])
+        answers = dict(zip(asked, self._ask([talks[i] for i in asked], [seeds[i] for i in asked]), strict=True))
+        for i in heard:
+            feedback[i] = said[rows[i]] if rows[i] in said else answers[i]
+            talks[i] = talks[i].heard(feedback[i])
+        back = [rows[i] for i in heard if feedback[i].revise]
+        hidden = back if self.hide_drafts else []
+        kept = mdp.take_back(spoken, _index(hidden, spoken)) if hidden else spoken
+        lengths, words, ends = kept.length.tolist(), [], []
+        for i in heard:
+            last = int(kept.tokens[rows[i], lengths[rows[i]] - 1])
+            rating = feedback[i].rating
+            rated = (rating,) if self.rating_tokens and rating is not None else ()
+            words.append(self.tokenizer.encode_reply(feedback[i].text, last, *rated))
+            ends.append(self._end(talks[i], feedback[i]))
+        where, forgot = [rows[i] for i in heard], list[int]()
         if self.reserve_tokens is not None:
-            kept, forgot = self._forget(spoken, heard, words, ends, self.reserve_tokens)
-        return Answers(_hear(kept, heard, words, ends), feedback, [*talks], forgot)
+            kept, forgot = self._forget(kept, where, words, ends, self.reserve_tokens)
+        after = _hear(kept, where, words, ends)
+        drafts = [row for row, live in zip(back, after.live[back].tolist(), strict=True) if live] if back else []
+        lost = [row for row in hidden if row not in drafts]  # no room for another: the turn is what was written
+        if lost:
+            after = mdp.put(after, _index(lost, after), _out_of_room(mdp.fork(spoken, _index(lost, after))))
+        return Answers(after, feedback, [*talks], sorted({*hidden, *forgot} - {*lost}), drafts)
 
     def _forget(
         self, spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int], reserve: int
@@ -134,18 +179,21 @@ class Conversation:
 
     def _ask(self, talks: list[Dialogue], seeds: list[int]) -> Sequence[Feedback]:
         rngs = [stream_generator(seed, "user", len(talk.completions)) for seed, talk in zip(seeds, talks, strict=True)]
-        answers = self.user.reply(talks, rngs)
+        answers = self.user.reply(talks, rngs) if talks else []
+        self._check_number("reply", answers, talks)
+        return answers
+
+    def _check_number(self, method: str, answers: Sequence[Any], talks: list[Dialogue]) -> None:
         if len(answers) != len(talks):
             raise ValueError(
-                f"{type(self.user).__name__}.reply gave {len(answers)} answers to {len(talks)} dialogues: "
+                f"{type(self.user).__name__}.{method} gave {len(answers)} answers to {len(talks)} dialogues: "
                 "expected one each"
             )
-        return answers
 
     def _end(self, talk: Dialogue, answer: Feedback) -> int:
         if answer.ends:
             return GOAL if answer.ends == "goal" else USER
-        return TURNS if len(talk.completions) >= self.max_turns else LIVE
+        return TURNS if talk.turns >= self.max_turns and not answer.revise else LIVE
 
 
 def oldest_turns(chosen: Sequence[bool], excess: int) -> tuple[int, int]:
@@ -167,6 +215,14 @@ def oldest_turns(chosen: Sequence[bool], excess: int) -> tuple[int, int]:
     first, last = begins[0], begins[-1]
     end = next((begin for begin in begins[1:] if begin - first >= excess), last)
     return first, end - first
+
+
+def _index(rows: list[int], like: TokenState) -> torch.Tensor:
+    return torch.tensor(rows, device=like.length.device)
+
+
+def _out_of_room(state: TokenState) -> TokenState:
+    return replace(state, finish=torch.full_like(state.finish, CONTEXT))
 
 
 def _hear(spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int]) -> TokenState:

@@ -181,11 +181,15 @@ def _plain(value: Any) -> Any:
 
 
 def transcript(dialogue: Dialogue) -> list[dict[str, Any]]:
-    """A dialogue as a list of turns, `{"role": "user" or "agent", "text": ...}`; answers have their `rating`, too."""
+    """A dialogue as a list of turns, `{"role": "user" or "agent", "text": ...}`; answers have their `rating`, too, and
+    those that sent a draft back `"revise": True`.
+    """
     turns: list[dict[str, Any]] = [{"role": "user", "text": dialogue.example.prompt}]
     for i, completion in enumerate(dialogue.completions):
         turns.append({"role": "agent", "text": completion})
         if i < len(dialogue.feedback):
             answer = dialogue.feedback[i]
             turns.append({"role": "user", "text": answer.text, "rating": answer.rating})
+            if answer.revise:
+                turns[-1]["revise"] = True
     return turns

@@ -62,6 +62,10 @@ class TaskOptions:
     context_overflow: Annotated[Literal["end", "drop_oldest"] | None, EnvDefault("end")] = None
     """What a dialogue does that has filled the context: "end", or "drop_oldest", which forgets its oldest turns, but
     never what came before the first. A step's info then has `segment`, the tokens as they were."""
+    drafts: Annotated[Literal["visible", "hidden"] | None, EnvDefault("visible")] = None
+    """Whether the agent still sees a turn that the user has sent back to have it written anew: "visible" leaves it in
+    the context like any turn, "hidden" takes it out, and only what the user said of it stays. A step's info then has
+    `segment`, the tokens as they were."""
     prompt_overflow: Annotated[Literal["error", "truncate_left"] | None, EnvDefault("error")] = None
     """What becomes of prompts that leave no room for a completion: an "error" lists them, "truncate_left" drops their
     beginning."""

@@ -32,8 +32,9 @@ class Output(Protocol):
     def visits(self, state: TokenState, dialogues: Mapping[int, Dialogue | None]) -> dict[str, Any]:
         """The infos of dialogues, by row, that begin or have ended: who the users are that come back."""
 
-    def segments(self, state: TokenState, forgot: Sequence[int]) -> dict[str, Any]:
-        """The infos of rows that have forgotten their oldest tokens: `segment` (B, L), their tokens as they were."""
+    def segments(self, state: TokenState, cut: Sequence[int]) -> dict[str, Any]:
+        """The infos of rows that have lost tokens: `segment` (B, L), their tokens as they were; 0 in other rows, as
+        Gymnasium's own vector envs have it."""
 
 
 class TensorOutput:
@@ -60,10 +61,10 @@ class TensorOutput:
         infos = visit_infos(dialogues, len(state.finish))
         return {key: torch.from_numpy(value).to(state.finish.device) for key, value in infos.items()}
 
-    def segments(self, state: TokenState, forgot: Sequence[int]) -> dict[str, Any]:
+    def segments(self, state: TokenState, cut: Sequence[int]) -> dict[str, Any]:
         mask = torch.zeros_like(state.finish, dtype=torch.bool)
-        mask[list(forgot)] = True
-        return {"segment": torch.where(mask.unsqueeze(1), state.tokens, -1), "_segment": mask}
+        mask[list(cut)] = True
+        return {"segment": torch.where(mask.unsqueeze(1), state.tokens, 0), "_segment": mask}
 
 
 class ArrayOutput:
@@ -92,8 +93,8 @@ class ArrayOutput:
     def visits(self, state: TokenState, dialogues: Mapping[int, Dialogue | None]) -> dict[str, Any]:
         return visit_infos(dialogues, len(state.finish))
 
-    def segments(self, state: TokenState, forgot: Sequence[int]) -> dict[str, Any]:
-        return {key: value.numpy(force=True) for key, value in self._tensors.segments(state, forgot).items()}
+    def segments(self, state: TokenState, cut: Sequence[int]) -> dict[str, Any]:
+        return {key: value.numpy(force=True) for key, value in self._tensors.segments(state, cut).items()}
 
 
 def make_output(kind: str, observer: Observer) -> Output:

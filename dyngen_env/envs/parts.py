@@ -20,6 +20,7 @@ from dyngen_env.rewards import RewardContext, make_reward
 from dyngen_env.tasks import Task, make_task
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.users import User, make_user
+from dyngen_env.users.user import cuts_in
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class EnvParts:
     banned: BannedWords | None
     ledger: RewardLedger
     observer: Observer
+    cuts_in: bool  # whether the user may interrupt a turn
     max_turns: int
     max_new_tokens: int
     max_context_tokens: int
@@ -64,6 +66,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
         max_turns=turns,
         rating_tokens=bool(options.rating_tokens),
         reserve_tokens=new if options.context_overflow == "drop_oldest" else None,
+        hide_drafts=options.drafts == "hidden",
     )
     if new >= context:
         raise ValueError(
@@ -88,6 +91,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
         banned=BannedWords(words, tokenizer, device) if words else None,
         ledger=RewardLedger(make_reward(options.reward), RewardContext(model, tokenizer, device, user.answers)),
         observer=Observer(options.observation, tokenizer, context=context, max_new_tokens=new),
+        cuts_in=cuts_in(user),
         max_turns=turns,
         max_new_tokens=new,
         max_context_tokens=context,

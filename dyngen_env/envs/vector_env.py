@@ -18,7 +18,6 @@ from dyngen_env.envs.actions import fitted, read_actions, refuse
 from dyngen_env.envs.batch_view import BatchView
 from dyngen_env.envs.endings import ended_episodes, endings
 from dyngen_env.envs.episode_source import Drawn
-from dyngen_env.envs.infos import LazySequence
 from dyngen_env.envs.keywords import documented
 from dyngen_env.envs.options import VectorEnvOptions, options_from
 from dyngen_env.envs.output import make_output
@@ -28,9 +27,9 @@ from dyngen_env.envs.row_state import Episodes, RowState, rows_to_reset, with_di
 from dyngen_env.envs.seeding import UNKNOWN, EpisodeSeeds, seeds_of_rows
 from dyngen_env.envs.tensor_step import TensorStep
 from dyngen_env.envs.token_space import TokenSpace
-from dyngen_env.mdp.completions import completion_texts
+from dyngen_env.envs.turns import NOTHING_SAID, answered, cut_in
 from dyngen_env.mdp.state import TokenState
-from dyngen_env.types import Dialogue, Transition
+from dyngen_env.types import Dialogue, Feedback
 
 NOBODY = np.zeros(0, dtype=np.int64)
 PATIENCE = 8  # steps of a fork before its step is made ready for a GPU: many forks are stepped a few times only
@@ -157,7 +156,10 @@ class TextGenVectorEnv(BatchView):
         before, due = old.state, old.ended.nonzero()[0]
         self._refuse_ended(due)
         tokens, spoken, turns = self._append(before, actions, all_live=not len(due))
-        return self._conclude(before, tokens, spoken, turns, ~old.ended)
+        said = NOTHING_SAID
+        if self._parts.cuts_in:
+            spoken, turns, said = cut_in(self._parts, old, spoken, turns)
+        return self._conclude(before, tokens, spoken, turns, ~old.ended, said)
 
     def _refuse_ended(self, due: np.ndarray) -> None:
         if len(due) and self.autoreset_mode == AutoresetMode.DISABLED:
@@ -181,7 +183,7 @@ class TextGenVectorEnv(BatchView):
         """What `step` returns, after an agent has by itself appended several tokens to rows by `rules`.
 
         A row whose turn has ended takes no more of them. No reward may pay by token (`reward.per_token`), as it would
-        not see each, and no row may go beyond `max_episode_steps`.
+        not see each, no user may cut in, and no row may go beyond `max_episode_steps`.
 
         Args:
             before: the state before the last token of each row. tokens: (B,) int64, these tokens.
@@ -193,45 +195,33 @@ class TextGenVectorEnv(BatchView):
         return self._conclude(before, tokens, spoken, turns, taken)
 
     def _conclude(
-        self, before: TokenState, tokens: torch.Tensor, spoken: TokenState, turns: np.ndarray, taken: np.ndarray
+        self,
+        before: TokenState,
+        tokens: torch.Tensor,
+        spoken: TokenState,
+        turns: np.ndarray,
+        taken: np.ndarray,
+        said: dict[int, Feedback] = NOTHING_SAID,
     ) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Users answer the `turns` that ended, rewards are paid, episodes end, rows that are due begin new ones."""
         old = self._rows
         due = old.ended.nonzero()[0]
-        rows = turns.tolist()
-        completions = LazySequence(len(rows), lambda: completion_texts(self.tokenizer, spoken, rows, self._parts.stop))
-        after, feedback, dialogues, forgot = self._parts.conversation.go_on(
-            spoken, rows, completions, old.dialogues[turns].tolist(), old.episode_seeds[turns]
-        )
-        transition = Transition(
-            before=before,
-            actions=tokens,
-            spoken=spoken,
-            after=after,
-            turn_ended=spoken.finish != before.finish,
-            rows=rows,
-            completions=completions,
-            examples=old.examples[turns].tolist(),
-            feedback=feedback,
-            dialogues=dialogues,
-            playing=LazySequence(self.num_envs, old.examples.tolist),
-            talks=LazySequence(self.num_envs, old.dialogues.tolist),
-        )
+        transition, answers, texts = answered(self._parts, old, before, tokens, spoken, turns, said)
         rewards, paid, owed = self._ledger.pay(old.paid, old.owed, transition, all_live=not len(due))
-        talks = with_dialogues(old.dialogues, turns, dialogues)
+        talks = with_dialogues(old.dialogues, turns, answers.dialogues)
         steps, most = old.steps + taken, self.options.max_episode_steps
         late = NOBODY if most is None else ((steps >= most) & ~old.ended).nonzero()[0]
         budget_cuts = self.options.length_limit == "truncate"
-        after, terminated, truncated, ended = endings(after, turns, late, budget_cuts)
+        after, terminated, truncated, ended = endings(answers.state, turns, late, budget_cuts)
         infos, told = dict[str, Any](), dict[int, Dialogue | None]()  # told: the dialogues that end or begin, by row
-        if (rows or len(late)) and ended.any():
-            infos = self._output.infos(ended_episodes(self._parts, after, ended, turns, completions, talks, paid))
+        if (len(turns) or len(late)) and ended.any():
+            infos = self._output.infos(ended_episodes(self._parts, after, ended, turns, texts, talks, paid))
             told = {row: talks[row] for row in ended.nonzero()[0].tolist()}
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 infos = self._output.final(infos | self._output.visits(after, told), ended, after)
                 due, ended, told = ended.nonzero()[0], np.zeros_like(ended), {}
-        if forgot:
-            infos |= self._output.segments(spoken, forgot)
+        if answers.cut:
+            infos |= self._output.segments(spoken, answers.cut)
         episodes = self._episodes(old.seeds, due, talks) if len(due) else None
         if episodes:
             told |= dict(zip(due.tolist(), episodes.dialogues, strict=True))

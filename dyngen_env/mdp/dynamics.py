@@ -1,9 +1,10 @@
 """The dynamics of the token MDP: pure functions from states and tokens to states, batched over rows.
 
 `append` is the transition: it adds the token that the agent chose. `hear` adds what a user answered to a turn that has
-ended, `forget` drops tokens from the middle of some rows, `restart` begins new episodes in some rows, `put` writes rows
-and `fork` copies them. A row whose episode has ended is absorbing: `append` leaves it as it is. Nothing here decodes
-text, pays rewards or reads a tensor on the host. Shapes: B rows, L tokens of context, V tokens in the vocabulary.
+ended, `forget` drops tokens from the middle of some rows and `take_back` a turn from their end, `restart` begins new
+episodes in some rows, `put` writes rows and `fork` copies them. A row whose episode has ended is absorbing: `append`
+leaves it as it is. Nothing here decodes text, pays rewards or reads a tensor on the host. Shapes: B rows, L tokens of
+context, V tokens in the vocabulary.
 """
 
 from __future__ import annotations
@@ -140,6 +141,18 @@ def forget(state: TokenState, rows: torch.Tensor, start: torch.Tensor, count: to
         earlier=state.earlier.index_copy(0, rows, state.earlier[rows].gather(1, source) & ~empty),
         length=state.length.index_add(0, rows, -count),
         turn_start=state.turn_start.index_add(0, rows, -count),
+    )
+
+
+def take_back(state: TokenState, rows: torch.Tensor) -> TokenState:
+    """The state in which nothing of the current turn of rows (R,) has been written. Their `finish` stays as it is."""
+    column, start = torch.arange(state.tokens.shape[1], device=state.tokens.device), state.turn_start[rows]
+    left = state.tokens[rows].masked_fill(column >= start.unsqueeze(1), -1)
+    return replace(
+        state,
+        tokens=state.tokens.index_copy(0, rows, left),
+        length=state.length.index_copy(0, rows, start),
+        stop_state=state.stop_state.index_fill(0, rows, 0),
     )
 
 

@@ -16,7 +16,7 @@ from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
 from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.rewards.preference import Preference
-from dyngen_env.rewards.rating import LeftHappy, Rating
+from dyngen_env.rewards.rating import Drafts, LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability
 from dyngen_env.rewards.repetition import Repetition
 from dyngen_env.rewards.safety import Safety
@@ -29,6 +29,7 @@ from dyngen_env.rewards.transforms.shaping import Shaping, shaped
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "discriminator": DiscriminatorScore,
+    "drafts": Drafts,
     "fluency": Fluency,
     "human_rating": HumanRating,
     "illegal": IllegalToken,
@@ -73,6 +74,7 @@ __all__ = [
     "WRAPPERS",
     "Clip",
     "DiscriminatorScore",
+    "Drafts",
     "Fluency",
     "HumanRating",
     "IllegalToken",

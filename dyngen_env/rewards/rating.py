@@ -1,4 +1,4 @@
-"""What the user in a dialogue thinks of a turn, and whether they leave with what they wanted."""
+"""What the user in a dialogue thinks of a turn, how often they sent it back, and whether they leave happily."""
 
 from __future__ import annotations
 
@@ -54,3 +54,14 @@ class LeftHappy(UserReward):
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return pay_turns(transition, [1.0 if f.ends == "goal" else -float(f.ends) for f in transition.feedback])
+
+
+class Drafts(UserReward):
+    """How many drafts of the turn the user has sent back to have it written anew (`Feedback.revise`), paid with the
+    turn. Take it with a price, as in `rating - 0.1*drafts`: what the drafts themselves were rated is not paid.
+    """
+
+    name = "drafts"
+
+    def __call__(self, transition: Transition) -> torch.Tensor:
+        return pay_turns(transition, [0.0 if talk is None else float(talk.drafts) for talk in transition.dialogues])

@@ -12,7 +12,7 @@ import numpy as np
 
 from dyngen_env.types import Dialogue, Example, Feedback
 
-LEAVE = "/leave"
+LEAVE, AGAIN = "/leave", "/again"
 _RATED = re.compile(r"\s*([+-]?[0-4])(?:\s+|$)(.*)")
 
 
@@ -21,7 +21,8 @@ class ConsoleUser:
 
     A line holds a rating from -4 to +4, words, or both. An empty line gives neither, and so does a person who does not
     answer in time. `/leave` ends the dialogue, and may carry an answer: `/leave +3 thanks`. With a rating above 0 the
-    person got what they wanted (`finish_reason` "goal"), otherwise not ("user").
+    person got what they wanted (`finish_reason` "goal"), otherwise not ("user"). `/again`, alone or before an answer,
+    has the turn written anew (`Feedback.revise`): `/again -2 shorter, please`.
 
     Args:
         timeout: how many seconds to wait for a line.
@@ -50,7 +51,9 @@ class ConsoleUser:
     def _ask(self, dialogue: Dialogue) -> Feedback:
         if len(dialogue.completions) == 1:
             self._write(f"\nyou:   {_visible(dialogue.example.prompt)}\n")
-        self._write(f"agent: {_visible(dialogue.completions[-1])}\n[-4..+4] words, {LEAVE}, or nothing to skip > ")
+        self._write(
+            f"agent: {_visible(dialogue.completions[-1])}\n[-4..+4] words, {LEAVE}, {AGAIN}, or nothing to skip > "
+        )
         line = self._read(self.timeout)
         if line is None:
             self._write("(no answer)\n")
@@ -59,13 +62,12 @@ class ConsoleUser:
 
 def parse_line(line: str) -> Feedback:
     """The answer that a line stands for, see `ConsoleUser`."""
-    line = line.strip()
-    leaves = line == LEAVE or line.startswith(LEAVE + " ")
-    rated = _RATED.fullmatch(line.removeprefix(LEAVE) if leaves else line)
-    text, rating = (
-        (rated[2], float(rated[1])) if rated else (line.removeprefix(LEAVE).strip() if leaves else line, None)
-    )
-    return Feedback(text, rating, ("goal" if rating is not None and rating > 0 else True) if leaves else False)
+    command, _, rest = line.strip().partition(" ")
+    rest = rest.strip() if command in (LEAVE, AGAIN) else line.strip()
+    rated = _RATED.fullmatch(rest)
+    text, rating = (rated[2], float(rated[1])) if rated else (rest, None)
+    happy = rating is not None and rating > 0
+    return Feedback(text, rating, ("goal" if happy else True) if command == LEAVE else False, command == AGAIN)
 
 
 def read_line(timeout: float) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dyngen_env.types import Dialogue, Example, Feedback
-from dyngen_env.users.user import User, begin_after
+from dyngen_env.users.user import User, begin_after, cuts_in
 
 
 class MutedUser:
@@ -23,7 +23,7 @@ class MutedUser:
     """
 
     def __init__(self, user: User):
-        self.user, self.answers = user, user.answers
+        self.user, self.answers, self.cuts_in = user, user.answers, cuts_in(user)
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[Any]:
         return self.user.begin(examples, rngs)
@@ -36,3 +36,8 @@ class MutedUser:
 
     def reply(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback]:
         return [replace(answer, text="") for answer in self.user.reply(dialogues, rngs)]
+
+    def cut_in(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback | None]:
+        """See `users.user.CutsIn`."""
+        answers = self.user.cut_in(dialogues, rngs)  # type: ignore[attr-defined]
+        return [answer and replace(answer, text="") for answer in answers]

@@ -17,6 +17,7 @@ from dyngen_env.users.preferences import Measure, Pattern, Preference, Tone, Top
 FOLDER = Path(dyngen_env.assets.__file__).with_name("personas")
 MEASURES = ("words", "tone", "topic", "pattern")
 SAYINGS = ("pleased", "thanks", "vague", "leaves")
+AGAIN = "again"  # said before a wish by who wants another draft; a file need not have it
 TRAITS = ("patience", "noise", "says_why")
 
 
@@ -37,7 +38,7 @@ class Population:
     """The distribution of people that a persona file describes."""
 
     preferences: dict[str, Preference]
-    says: dict[str, tuple[str, ...]]  # by occasion, see `SAYINGS`
+    says: dict[str, tuple[str, ...]]  # by occasion, see `SAYINGS` and `AGAIN`
     traits: dict[str, tuple[float, float]]  # lowest and highest, see `TRAITS`
 
     def draw(self, wants: int, rng: np.random.Generator) -> Persona:
@@ -82,6 +83,7 @@ def _read(path: Path, stamp: int) -> Population:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         traits = {name: _range(content["person"][name]) for name in TRAITS}
         says = {name: _texts(content["says"][name]) for name in SAYINGS}
+        says[AGAIN] = _texts(content["says"].get(AGAIN, ["..."]))
         entries = content["wants"]
         words = tuple(w for entry in entries for w in _topic_words(entry))
         preferences = {e["name"]: _preference(e, words) for e in entries}

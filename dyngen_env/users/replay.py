@@ -21,7 +21,7 @@ class ReplayUser:
     Args:
         recordings: the path of a `.jsonl` file with one dialogue in each line, or a list of dialogues. A dialogue has
             the form of `info["dialogue"]`: a list of `{"role": "user" or "agent", "text": ..., "rating": ...}`, of
-            which the first entry is the prompt. An answer may also have `ends`, as `Feedback` does.
+            which the first entry is the prompt. An answer may also have `ends` and `revise`, as `Feedback` does.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -61,6 +61,8 @@ def _answers(number: int, turns: Sequence[dict[str, Any]]) -> list[Feedback]:
     said = [turn for turn in turns[1:] if turn["role"] == "user"]
     if not said:
         raise ValueError(f"recorded dialogue {number} has no answer of a user after its prompt")
-    answers = [Feedback(turn["text"], turn.get("rating"), turn.get("ends", False)) for turn in said]
+    answers = [
+        Feedback(turn["text"], turn.get("rating"), turn.get("ends", False), turn.get("revise", False)) for turn in said
+    ]
     last = answers[-1]
     return [*answers[:-1], Feedback(last.text, last.rating, last.ends or True)]

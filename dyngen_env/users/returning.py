@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dyngen_env.types import Dialogue, Example, Feedback, Visit
-from dyngen_env.users.user import User, begin_after
+from dyngen_env.users.user import User, begin_after, cuts_in
 
 
 class ReturningUser:
@@ -33,7 +33,8 @@ class ReturningUser:
     def __init__(self, user: User, episodes: int = 3):
         if not isinstance(episodes, int) or isinstance(episodes, bool) or episodes < 1:
             raise ValueError(f"episodes={episodes!r}: expected how often each person comes, a whole number from 1 on")
-        self.user, self.episodes, self.answers = user, episodes, user.answers
+        self.user, self.episodes = user, episodes
+        self.answers, self.cuts_in = user.answers, cuts_in(user)
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[Visit]:
         return self.begin_after([None] * len(examples), examples, rngs)
@@ -52,4 +53,13 @@ class ReturningUser:
         return visits  # type: ignore[return-value]  # none is None
 
     def reply(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback]:
-        return self.user.reply([replace(talk, persona=talk.persona.persona) for talk in dialogues], rngs)
+        return self.user.reply(_with_personas(dialogues), rngs)
+
+    def cut_in(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback | None]:
+        """See `users.user.CutsIn`."""
+        return self.user.cut_in(_with_personas(dialogues), rngs)  # type: ignore[attr-defined]
+
+
+def _with_personas(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+    """The dialogues as the user sees them who does not know of visits."""
+    return [replace(talk, persona=talk.persona.persona) for talk in dialogues]

@@ -16,6 +16,7 @@ from dyngen_env.users.preferences import Preference
 
 HAPPY = 2  # a rating from which on a turn has pleased
 MET = 0.25  # a fit from which on nothing is asked for
+ENOUGH = 8  # words after which a person knows what they think of a turn
 
 # Measured on the raters of film reviews by benchmarks/fusion/raters.py: standard deviations, in points of the rating.
 LENIENCY, DRIFT = 0.51, 0.013  # between persons, and between persons in what a rating changes by with each text
@@ -42,6 +43,11 @@ class SimulatedUser:
             amount with each turn.
         rated: how likely it is that a person rates a turn. Otherwise `Feedback.rating` is None, and the reward `rating`
             pays what its `unrated` says; in words the person answers as ever.
+        drafts: how often a turn may be written, at most. With 2 or more a person who is displeased (a rating below 0)
+            asks for it once more (`Feedback.revise`), and says as always what is missing. Of the drafts that they send
+            back their happiness and their patience know nothing; a turn counts as it was written last.
+        interrupts: how likely it is, after each token, that a person cuts in on a turn of which they have read 8 words
+            and think badly (an opinion below 0). They answer it as if it had ended there.
 
     Raises:
         ValueError: arguments that do not fit, or a persona file of another form.
@@ -59,6 +65,8 @@ class SimulatedUser:
         leniency: float = 0.0,
         drift: float = 0.0,
         rated: float = 1.0,
+        drafts: int = 1,
+        interrupts: float = 0.0,
     ):
         self.population = read_population(personas)
         kinds = len(self.population.kinds)
@@ -67,16 +75,24 @@ class SimulatedUser:
         for name, amount in (("noise", noise), ("leniency", leniency), ("drift", drift)):
             if not 0 <= amount < inf:
                 raise ValueError(f"{name}={amount}: expected at least 0")
-        if not 0 <= rated <= 1:
-            raise ValueError(f"rated={rated}: expected a probability, from 0 to 1")
-        self.wants, self.noise = wants, noise
+        for name, chance in (("rated", rated), ("interrupts", interrupts)):
+            if not 0 <= chance <= 1:
+                raise ValueError(f"{name}={chance}: expected a probability, from 0 to 1")
+        if not isinstance(drafts, int) or isinstance(drafts, bool) or drafts < 1:
+            raise ValueError(f"drafts={drafts!r}: expected a whole number from 1 on, the last draft included")
+        self.wants, self.noise, self.drafts = wants, noise, drafts
         self.leniency, self.drift, self.rated = leniency, drift, rated
+        self.interrupts, self.cuts_in = interrupts, interrupts > 0
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[Persona]:
         return [self._person(rng) for rng in rngs]
 
     def reply(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback]:
         return [self._answer(dialogue, rng) for dialogue, rng in zip(dialogues, rngs, strict=True)]
+
+    def cut_in(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback | None]:
+        """See `users.user.CutsIn`."""
+        return [self._interruption(dialogue, rng) for dialogue, rng in zip(dialogues, rngs, strict=True)]
 
     def fits(self, persona: Persona, text: str) -> list[tuple[float, Preference]]:
         """How well a text meets each preference of a person, from -1, not at all, to +1, fully."""
@@ -102,22 +118,31 @@ class SimulatedUser:
         leniency, drift = rng.standard_normal(2).tolist()
         return replace(person, leniency=self.leniency * leniency, drift=self.drift * drift)
 
+    def _interruption(self, dialogue: Dialogue, rng: np.random.Generator) -> Feedback | None:
+        if rng.random() >= self.interrupts or len(words_of(dialogue.completions[-1])) < ENOUGH:
+            return None
+        fits = self.fits(dialogue.persona, dialogue.completions[-1])
+        return self._answer(dialogue, rng) if sum(fit for fit, _ in fits) < 0 else None
+
     def _answer(self, dialogue: Dialogue, rng: np.random.Generator) -> Feedback:
         persona = dialogue.persona
         fits = self.fits(persona, dialogue.completions[-1])
-        rating = self.rating(dialogue, 4 * sum(fit for fit, _ in fits) / len(fits), rng)
+        opinion = 4 * sum(fit for fit, _ in fits) / len(fits)
+        rating = self.rating(dialogue, opinion, rng)
         worst, preference = min(fits, key=lambda pair: pair[0])
+        if dialogue.drafts + 1 < self.drafts and (opinion if rating is None else rating) < 0:
+            return Feedback(f"{self._say('again', rng)} {self._wish(persona, preference, rng)}", rating, revise=True)
         if rating is not None:
-            ratings = [*(f.rating for f in dialogue.feedback if f.rating is not None), rating]
+            ratings = [*(f.rating for f in dialogue.feedback if f.rating is not None and not f.revise), rating]
             if min(ratings[-2:]) >= HAPPY and len(ratings) > 1:
                 return Feedback(self._say("thanks", rng), rating, "goal")
             if sum(r < 0 for r in ratings) >= persona.patience:
                 return Feedback(self._say("leaves", rng), rating, True)
-        if worst >= MET:
-            return Feedback(self._say("pleased", rng), rating)
-        if rng.random() < persona.says_why:
-            return Feedback(_pick(preference.asks, rng), rating)
-        return Feedback(self._say("vague", rng), rating)
+        return Feedback(self._say("pleased", rng) if worst >= MET else self._wish(persona, preference, rng), rating)
+
+    def _wish(self, persona: Persona, preference: Preference, rng: np.random.Generator) -> str:
+        """What the person asks for, or only that something is missing."""
+        return _pick(preference.asks, rng) if rng.random() < persona.says_why else self._say("vague", rng)
 
     def _say(self, occasion: str, rng: np.random.Generator) -> str:
         return _pick(self.population.says[occasion], rng)

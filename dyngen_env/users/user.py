@@ -48,6 +48,32 @@ class ComesBack(User, Protocol):
         """`begin`, given also `before` (R,): the persona of each row's last episode, None where there was none."""
 
 
+class CutsIn(User, Protocol):
+    """A user who may answer before a turn has ended. That costs a look at the text of each row after each token.
+
+    Attributes:
+        cuts_in: True. With False, or without the attribute, the user waits for the end of each turn.
+    """
+
+    cuts_in: bool
+
+    def cut_in(self, dialogues: Sequence[Dialogue], rngs: Sequence[np.random.Generator]) -> Sequence[Feedback | None]:
+        """What the user says amid the turn of each of R dialogues; None lets the agent go on.
+
+        An answer ends the turn as it stands, and is an answer like any other: it may rate what there is of the turn,
+        end the dialogue, or ask for another draft.
+
+        Args:
+            dialogues: (R,), of which the last completion is being written. rngs: (R,), a source of chance for each,
+                seeded by the episode, the number of the turn and the number of tokens in it.
+        """
+
+
+def cuts_in(user: User) -> bool:
+    """Whether a user may answer before a turn has ended (`CutsIn`)."""
+    return bool(getattr(user, "cuts_in", False))
+
+
 def begin_after(
     user: User, before: Sequence[Any], examples: Sequence[Example], rngs: Sequence[np.random.Generator]
 ) -> Sequence[Any]:

@@ -5,8 +5,8 @@
 
 Each line is an episode. It has `prompt`, and `text` (or `completion`), what the agent wrote, or, where a user
 answered, `dialogue`: the turns in order, as `info["dialogue"]` of an env has them (the prompt may stand there as the
-first of them). What else there may be, and is optional: `reference`, `facts` (see `Example`); `rating` and `ends` of a
-user's turn (see `Feedback`); `reward`, what the episode earned; `finish_reason`; `policy`, who wrote it; `model`,
+first of them). What else there may be, and is optional: `reference`, `facts` (see `Example`); `rating`, `ends` and
+`revise` of a user's turn (see `Feedback`); `reward`, what the episode earned; `finish_reason`; `policy`, who wrote it; `model`,
 `tokens` and `turns`: the ids of the whole episode in the vocabulary of that model, and where in them each of the
 agent's turns begins and ends; `token_rewards` and `logprobs`: what each token that the agent chose was paid, and how
 likely it was under the policy that chose it. Other keys are ignored.
@@ -139,7 +139,8 @@ def _turns(episode: Episode) -> Iterator[dict[str, Any]]:
     for i, text in enumerate(episode.completions):
         yield {"role": "agent", "text": text}
         for answer in episode.feedback[i : i + 1]:
-            yield {"role": "user", "text": answer.text, "rating": answer.rating, "ends": answer.ends}
+            turn = {"role": "user", "text": answer.text, "rating": answer.rating, "ends": answer.ends}
+            yield turn | ({"revise": True} if answer.revise else {})
 
 
 def _from_line(record: dict[str, Any]) -> list[Episode]:
@@ -193,7 +194,7 @@ def _turns_of(talk: Sequence[dict[str, Any]], finish_reason: str) -> tuple[tuple
     roles = [turn["role"] for turn in turns]
     if not turns or roles != (["agent", "user"] * len(turns))[: len(turns)]:
         raise ValueError(f"the dialogue's roles are {[t['role'] for t in talk]}: expected agent and user in turn")
-    answers = [Feedback(t["text"], t.get("rating"), t.get("ends", False)) for t in turns[1::2]]
+    answers = [Feedback(t["text"], t.get("rating"), t.get("ends", False), t.get("revise", False)) for t in turns[1::2]]
     ends = "goal" if finish_reason == "goal" else finish_reason == "user"
     if ends and len(answers) == len(turns[::2]) and not answers[-1].ends:
         answers[-1] = Feedback(answers[-1].text, answers[-1].rating, ends)

@@ -16,6 +16,7 @@ from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import Action, CausalLMPolicy
 from dyngen_agents.policy.decoder import Decoder, decoder_for
 from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.users.user import cuts_in
 
 Act = Callable[[Tensor, Tensor], Action]
 MOST_STEPS = 16  # between two looks of the host. A look costs less than a step; the last row may end after the first
@@ -69,9 +70,11 @@ def player(env: TextGenVectorEnv, actor: Act, steps: int | None) -> Player:
 
 
 def _decoder(env: TextGenVectorEnv, actor: Act) -> Decoder | None:
-    """None if somebody has to see every step: an actor or an env that is not ours, or some kinds of rewards."""
+    """None if somebody has to see every step: an actor or an env that is not ours, some rewards, a user who cuts in."""
     ours = type(actor) is Actor and type(actor.policy) is CausalLMPolicy
     if not ours or type(env) is not TextGenVectorEnv or "step" in vars(env) or env.reward.every_step:
+        return None
+    if cuts_in(env.user):
         return None
     assert isinstance(actor, Actor)
     width = env.max_context_tokens

@@ -171,6 +171,11 @@ def _check(
             'collect keeps whole episodes as token rows, and context_overflow="drop_oldest" takes tokens out of them: '
             'train with context_overflow="end" and a larger max_context_tokens'
         )
+    if env.options.drafts == "hidden":
+        raise ValueError(
+            'collect keeps whole episodes as token rows, and drafts="hidden" takes tokens out of them: train with '
+            'drafts="visible"'
+        )
     if episodes < 1:
         raise ValueError(f"episodes={episodes} must be positive")
     if examples is not None and len(examples) != episodes:

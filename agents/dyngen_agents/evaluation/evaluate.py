@@ -130,10 +130,11 @@ def ratings_of(batch: Trajectories) -> dict[str, Any]:
     """Means of the users' ratings, by the names that `evaluate` lists.
 
     Empty if fewer than two dialogues had a rated turn after the first: then there is no mean over later turns, or no
-    spread. Turns that nobody rated count nowhere; a turn that was rated in no dialogue has None.
+    spread. Turns that nobody rated count nowhere, and neither do drafts that were sent back; a turn that no dialogue
+    has a rating of has None.
     """
-    turns = [[turn["rating"] for turn in dialogue if "rating" in turn] for dialogue in batch.dialogues
-             if dialogue is not None]  # fmt: skip
+    turns = [[turn["rating"] for turn in dialogue if "rating" in turn and not turn.get("revise")]
+             for dialogue in batch.dialogues if dialogue is not None]  # fmt: skip
     later = [fmean(given) for ratings in turns if (given := [r for r in ratings[1:] if r is not None])]
     if len(later) < 2:
         return {}

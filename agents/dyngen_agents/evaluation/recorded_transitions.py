@@ -40,14 +40,16 @@ def transitions(
     """
     turn, live = torch.zeros_like(finish), torch.ones_like(finish, dtype=torch.bool)
     cut = torch.tensor([_is_cut_amid_turn(episode) for episode in episodes], device=finish.device)
+    drafts = pad_rows([_drafts(episode) for episode in episodes], rows.starts.shape[1], fill=0).to(finish.device) > 0
     own = (finish == ILLEGAL) | (finish == CONTEXT) | (finish == LENGTH)  # what the token itself ended
     at = rows.start(turn) if every_token else rows.end(turn) - 1  # (B,) where each row's next token stands
     before = rows.state(at, turn, torch.full_like(finish, LIVE))
     while bool(live.any()):
         last = live & (at + 1 == rows.end(turn))  # tokens of their turns
         over = last & (turn + 1 == rows.counts)
-        ended = last & ~(over & cut)
-        spoken_finish = torch.where(over & own, finish, torch.where(ended, STOP, torch.where(live, LIVE, finish)))
+        said = last & ~(over & cut)
+        ended = said & ~drafts.gather(1, turn.unsqueeze(1)).squeeze(1)
+        spoken_finish = torch.where(over & own, finish, torch.where(said, STOP, torch.where(live, LIVE, finish)))
         spoken = rows.state(at + 1, turn, spoken_finish)
         goes_on = last & ~over
         next_turn = turn + goes_on
@@ -130,3 +132,9 @@ def finish_of(episode: Episode) -> int:
 def _is_cut_amid_turn(episode: Episode) -> bool:
     """Whether `max_episode_steps` cut the episode off before its last turn had ended: that turn is not paid."""
     return episode.finish_reason == FINISH_REASONS[STEPS] and len(episode.feedback) < len(episode.completions)
+
+
+def _drafts(episode: Episode) -> list[int]:
+    """1 for each completion that the user sent back. One that no other followed, as the context was full, is a turn."""
+    cut_off = episode.finish_reason == FINISH_REASONS[STEPS]
+    return [int(answer.revise) for answer in episode.feedback[: len(episode.completions) - (not cut_off)]]

@@ -124,6 +124,19 @@ def test_a_turn_that_was_cut_off_is_not_paid(name, answering):
     assert any(cut) and (not answering or not all(cut))
 
 
+@pytest.mark.parametrize(
+    ("reward", "steps"),
+    [("rating - 0.1*drafts + length(3)", None), ("rating - 0.1*drafts", 5), (Vowels(), 5), (Seen(), None)],
+)
+def test_drafts_that_were_sent_back_are_not_paid(reward, steps, tmp_path):
+    replies = (Feedback("no", -3.0, revise=True), Feedback("ok", 2.0), Feedback("?"), Feedback("no", revise=True))
+    episodes, batch = played(reward, True, user=Talker(replies), max_turns=3, max_episode_steps=steps)
+    write_episodes(tmp_path / "episodes.jsonl", episodes)
+    assert read_episodes(tmp_path / "episodes.jsonl") == episodes
+    assert sum(answer.revise for e in episodes for answer in e.feedback) > 10
+    np.testing.assert_allclose(rescore(episodes, reward).returns, batch.rewards.double().sum(1), atol=1e-4)
+
+
 def test_the_recordings_above_end_in_many_ways():
     reasons = {e.finish_reason for answering in (False, True) for e in played("0", answering)[0]}
     assert reasons == {"stop", "length", "illegal", "context", "turns", "user"}

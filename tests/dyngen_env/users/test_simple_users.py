@@ -95,6 +95,9 @@ def test_a_muted_user_rates_and_leaves_alike_and_says_nothing():
         ("/leave +3 thanks", Feedback("thanks", 3.0, "goal")),
         ("/leave -1", Feedback("", -1.0, True)),
         ("/leaves", Feedback("/leaves")),
+        ("/again", Feedback(revise=True)),
+        ("/again -2 shorter, please", Feedback("shorter, please", -2.0, revise=True)),
+        ("/again 3", Feedback("", 3.0, revise=True)),
     ],
 )
 def test_what_a_line_at_the_terminal_means(line, feedback):

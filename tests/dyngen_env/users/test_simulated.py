@@ -146,7 +146,7 @@ def test_raters_scatter_as_the_people_behind_the_reviews_do():
     for simulated in (False, True):
         neighbours, squares = [], []
         for number in range(0, 320, 8):
-            texts = sets[number]
+            texts = sets[number][:15]
             if len({len(ratings) for _, ratings in texts}) > 1:
                 continue
             crowd = user.begin([Example("")] * len(texts[0][1]), [rng(number)] * len(texts[0][1]))
@@ -168,6 +168,41 @@ def test_raters_scatter_as_the_people_behind_the_reviews_do():
     assert simulated_person == pytest.approx(person, rel=0.25) and person > 0.15
 
 
+def test_a_displeased_person_sends_drafts_back_and_says_why():
+    user = SimulatedUser(noise=0, drafts=3)
+    again, asks = user.population.says["again"], user.population.preferences["brief"].asks
+    person, sent_back = patient("brief", patience=1), Feedback("?", -4, revise=True)
+
+    def answer(earlier, completion, seed=0):
+        said = tuple([BAD] * len(earlier) + [completion])
+        return user.reply([Dialogue(Example("A"), person, said, tuple(earlier))], [rng(seed)])[0]
+
+    drafts = [answer([], BAD, seed) for seed in range(60)]
+    assert {a.text for a in drafts} == {f"{a} {b}" for a in again for b in asks}
+    assert all(a.revise and a.rating == -4 and not a.ends for a in drafts)
+    assert answer([sent_back], BAD).revise
+    last = answer([sent_back, sent_back], BAD)  # the third is taken as it is, and patience is at its end
+    assert (last.revise, last.ends, last.rating) == (False, True, -4)
+    assert not answer([sent_back], GOOD).revise and not answer([], GOOD).revise
+    assert answer([Feedback("!", 4), sent_back], GOOD).ends == "goal"  # two good turns, as they were written last
+    unrated = SimulatedUser(noise=0, drafts=2, rated=0.0)
+    assert talk([BAD], person, user=unrated).revise and not talk([GOOD], person, user=unrated).revise
+
+
+def test_a_person_cuts_in_on_what_they_dislike():
+    user, person = SimulatedUser(noise=0, interrupts=0.5), patient("brief")
+
+    def cuts(text):
+        talks = [Dialogue(Example("A"), person, (text,))] * 200
+        return [a for a in user.cut_in(talks, [rng(i) for i in range(200)]) if a is not None]
+
+    assert user.cuts_in and not SimulatedUser().cuts_in
+    assert cuts("one two three four five six seven") == [] and cuts(GOOD) == []
+    said = cuts(BAD)
+    assert len(said) == pytest.approx(100, abs=20) and {a.rating for a in said} == {-4}
+    assert {a.text for a in said} == set(user.population.preferences["brief"].asks)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -175,6 +210,8 @@ def test_raters_scatter_as_the_people_behind_the_reviews_do():
         ({"leniency": float("nan")}, "leniency=nan: expected at least 0"),
         ({"drift": -0.1}, "drift=-0.1: expected at least 0"),
         ({"rated": 1.5}, "rated=1.5: expected a probability"),
+        ({"interrupts": -0.5}, "interrupts=-0.5: expected a probability"),
+        ({"drafts": 0}, "drafts=0: expected a whole number from 1 on"),
     ],
 )
 def test_numbers_that_make_no_sense(wrong, message):
