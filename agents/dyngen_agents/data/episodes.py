@@ -6,10 +6,10 @@
 Each line is an episode. It has `prompt`, and `text` (or `completion`), what the agent wrote, or, where a user
 answered, `dialogue`: the turns in order, as `info["dialogue"]` of an env has them (the prompt may stand there as the
 first of them). What else there may be, and is optional: `reference`, `facts` (see `Example`); `rating`, `ends` and
-`revise` of a user's turn (see `Feedback`); `reward`, what the episode earned; `finish_reason`; `policy`, who wrote it; `model`,
-`tokens` and `turns`: the ids of the whole episode in the vocabulary of that model, and where in them each of the
-agent's turns begins and ends; `token_rewards` and `logprobs`: what each token that the agent chose was paid, and how
-likely it was under the policy that chose it. Other keys are ignored.
+`revise` of a user's turn (see `Feedback`); `reward`, what the episode earned; `finish_reason`; `policy`, who wrote it;
+`model`, `tokens` and `turns`: the ids of the whole episode in the vocabulary of that model, and where in them each of
+the agent's turns begins and ends; `token_rewards` and `logprobs`: what each token that the agent chose was paid, and
+how likely it was under the policy that chose it. Other keys are ignored.
 """
 
 from __future__ import annotations
