@@ -1,0 +1,123 @@
+"""One task, one budget, every way to use feedback: `python -m benchmarks.fusion table --arm words --seed 0`.
+
+Each arm is trained in dyngen/Dialogue-v0 with dialogue-lm, 30 updates of 128 dialogues, and evaluated on 384 dialogues
+with prompts that were not trained on. What is compared is the mean rating in turns 2 and later, which feedback could
+have changed. An arm and a seed are a line of --out, so that they can be run one at a time; `--show` prints the table of
+all lines: mean over seeds, and its 95% interval (Student's t) where there are several.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dyngen_agents import GRPOConfig, PPOConfig, REINFORCEConfig, TrainConfig, evaluate, train
+from dyngen_agents.evaluation.intervals import t_quantile
+
+BASE = TrainConfig(env="dyngen/Dialogue-v0", model="dialogue-lm", updates=30)
+PPO = PPOConfig(learning_rate=1e-3, kl_coef=0.02)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to use feedback.
+
+    Args:
+        about: what the table says of it. settings: of the run, beside the common ones. algorithm: with its settings.
+    """
+
+    about: str
+    algorithm: Any
+    settings: dict[str, Any]
+
+
+ARMS: dict[str, Callable[[], Arm]] = {
+    "blind": lambda: Arm("rating alone: the user says nothing", PPO, dict(user="muted(simulated)")),
+    "words": lambda: Arm("words in the context, PPO", PPO, {}),
+    "words, dear": lambda: Arm("the same, KL coefficient 0.1", replace(PPO, kl_coef=0.1), {}),
+    "grpo": lambda: Arm("words in the context, GRPO", GRPOConfig(learning_rate=1e-3, kl_coef=0.02, group_size=8), {}),
+    "reinforce": lambda: Arm("words in the context, REINFORCE", REINFORCEConfig(learning_rate=2e-3, kl_coef=0.02), {}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arm", choices=list(ARMS), nargs="+", default=[])
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
+    parser.add_argument("--updates", type=int, default=BASE.updates)
+    parser.add_argument("--episodes", type=int, default=384, help="dialogues of each evaluation")
+    parser.add_argument("--quick", action="store_true", help="2 updates of 16 dialogues: to see that it runs")
+    parser.add_argument("--runs", type=Path, default=Path("runs/fusion"))
+    parser.add_argument("--out", type=Path, default=Path("runs/fusion/table.jsonl"))
+    parser.add_argument("--show", action="store_true", help="print the table of all lines of --out")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.updates, arguments.episodes = 2, 32
+    for seed in arguments.seed:
+        for name in arguments.arm:
+            line = run(name, seed, arguments)
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            with arguments.out.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(line) + "\n")
+            sys.stderr.write(f"{name}, seed {seed}: {line['rating_later']:+.2f} for {line['kl_per_token']:.2f} nats\n")
+    if arguments.show or not arguments.arm:
+        Console().print(table([json.loads(line) for line in arguments.out.read_text("utf-8").splitlines()]))
+
+
+def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train an arm with a seed and evaluate it: a line of the table's file."""
+    arm, folder = ARMS[name](), arguments.runs / f"{name.replace(', ', '-')}-{seed}"
+    config = replace(BASE, updates=arguments.updates, seed=seed, out=str(folder), **arm.settings)
+    if arguments.quick:
+        config = replace(config, episodes=16, num_envs=16)
+    begun = time.process_time()
+    train(config, arm.algorithm)
+    seconds = time.process_time() - begun
+    figures = evaluate(folder, arguments.episodes)
+    line: dict[str, Any] = dict(
+        arm=name, about=arm.about, seed=seed, updates=config.updates, cpu_seconds=round(seconds)
+    )
+    for who, kept in (("trained", ""), ("untrained", "untrained_")):
+        for figure in ("rating_later", "rating_later_ci95", "rating_by_turn", "kl_per_token", "distinct_2"):
+            line[kept + figure] = figures[who][figure]
+    return line
+
+
+def table(lines: list[dict[str, Any]]) -> Table:
+    """An arm a row: rating, KL per token, distinct-2, CPU minutes of training; means over seeds."""
+    shown = Table("way to use feedback", "seeds", "rating, turns 2+", "nats a token", "distinct-2", "CPU minutes")
+    by_arm: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_arm.setdefault(line["about"], []).append(line)
+    for about, rows in by_arm.items():
+        ratings = [row["rating_later"] for row in rows]
+        half = rows[0]["rating_later_ci95"]  # of one seed: over its dialogues
+        if len(rows) > 1:
+            half = t_quantile(len(rows) - 1) * statistics.stdev(ratings) / len(rows) ** 0.5
+        kl, distinct, seconds = (
+            statistics.fmean(row[name] for row in rows) for name in ("kl_per_token", "distinct_2", "cpu_seconds")
+        )
+        shown.add_row(
+            about, str(len(rows)), f"{statistics.fmean(ratings):+.2f} ± {half:.2f}", f"{kl:.2f}", f"{distinct:.2f}",
+            f"{seconds / 60:.1f}",
+        )  # fmt: skip
+    untrained = lines[0]
+    shown.add_row(
+        "untrained", "", f"{untrained['untrained_rating_later']:+.2f} ± {untrained['untrained_rating_later_ci95']:.2f}",
+        "0", f"{untrained['untrained_distinct_2']:.2f}", "",
+    )  # fmt: skip
+    return shown
+
+
+if __name__ == "__main__":
+    main()
