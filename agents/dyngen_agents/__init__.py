@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dyngen_agents.algorithms.adversarial import Adversarial, AdversarialConfig
     from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
+    from dyngen_agents.algorithms.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
     from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
     from dyngen_agents.algorithms.ppo import PPO, PPOConfig
+    from dyngen_agents.algorithms.q_learning import QLearning, QLearningConfig
     from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
     from dyngen_agents.data.episodes import Episode, read_episodes, write_episodes
     from dyngen_agents.data.rollout import collect
@@ -46,6 +48,8 @@ _DEFINED_IN = {
     "AdversarialConfig": "algorithms.adversarial",
     "Algorithm": "algorithms.algorithm",
     "AlgorithmConfig": "algorithms.algorithm",
+    "BehaviourCloning": "algorithms.behaviour_cloning",
+    "BehaviourCloningConfig": "algorithms.behaviour_cloning",
     "CausalLMPolicy": "policy.causal_lm",
     "Episode": "data.episodes",
     "Evaluation": "policy.causal_lm",
@@ -55,6 +59,8 @@ _DEFINED_IN = {
     "OpenedRun": "runs.opened_run",
     "PPO": "algorithms.ppo",
     "PPOConfig": "algorithms.ppo",
+    "QLearning": "algorithms.q_learning",
+    "QLearningConfig": "algorithms.q_learning",
     "REINFORCE": "algorithms.reinforce",
     "REINFORCEConfig": "algorithms.reinforce",
     "Reference": "policy.reference",
@@ -88,6 +94,8 @@ __all__ = [
     "AdversarialConfig",
     "Algorithm",
     "AlgorithmConfig",
+    "BehaviourCloning",
+    "BehaviourCloningConfig",
     "CausalLMPolicy",
     "Episode",
     "Evaluation",
@@ -95,6 +103,8 @@ __all__ = [
     "NoProgress",
     "OpenedRun",
     "PPOConfig",
+    "QLearning",
+    "QLearningConfig",
     "REINFORCEConfig",
     "Reference",
     "Rescored",

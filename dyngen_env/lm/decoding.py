@@ -45,6 +45,7 @@ def generate(
     seed: int = 0,
     stop: str | Sequence[str] = (),
     banned: str | Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> list[list[str]]:
     """Let a language model continue each prompt.
 
@@ -60,6 +61,7 @@ def generate(
         seed: makes sampling repeatable: equal seeds and equal prompts give equal texts.
         stop: texts that end a completion where they occur in it.
         banned: words that are not written in any decoding, or a `.txt` file with one on each line, as for an env.
+        engine: what gives the next logits; None is a new one of the model.
 
     Returns:
         For each prompt its `n` completions, without the prompt, cut before a stop string.
@@ -84,7 +86,7 @@ def generate(
     rules, strings = token_rules(tokenizer, stop, max_new_tokens, model.device)
     copies = n if decode == "sample" else 1
     state = _begin(tokenizer, prompts, max_new_tokens, context_window(model.config), model.device, copies)
-    engine = Engine(model)
+    engine = Engine(model) if engine is None else engine
     match decode:
         case "beam":
             state = beam_search(engine, state, rules, plain, num_beams)

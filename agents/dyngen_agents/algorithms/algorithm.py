@@ -166,6 +166,18 @@ class Algorithm(Protocol):
         """What `update` would make of a batch, per token: advantages, values, ... Changes nothing."""
 
 
+def acts_otherwise(kind: type[Algorithm]) -> bool:
+    """Whether an algorithm's policy acts by more than the language model: then the class has a property `acting`, the
+    `CausalLMPolicy` that evaluation, samples and inspection use. Others act by the policy that they were given."""
+    return hasattr(kind, "acting")
+
+
+def acting_policy(algorithm: Algorithm, policy: CausalLMPolicy) -> CausalLMPolicy:
+    """The policy of an algorithm as it acts. policy: the one that the algorithm was given."""
+    acting: CausalLMPolicy = getattr(algorithm, "acting", policy)
+    return acting
+
+
 @runtime_checkable
 class LearnsFromRecorded(Protocol):
     """An algorithm that can learn from recorded episodes: what `--data` asks for. Others refuse that option."""

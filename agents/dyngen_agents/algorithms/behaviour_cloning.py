@@ -8,7 +8,7 @@ from typing import ClassVar, Unpack
 from torch import Tensor
 
 from dyngen_agents.algorithms.algorithm import AlgorithmState, Diagnostics, Play, Quantity
-from dyngen_agents.algorithms.minibatch_pass import Piece, minibatch_pass
+from dyngen_agents.algorithms.minibatch_pass import Piece, gradient_pass
 from dyngen_agents.algorithms.optimizer import PolicyOptimizer
 from dyngen_agents.algorithms.policy_gradient import RunShape
 from dyngen_agents.algorithms.settings import check_groups, check_settings
@@ -18,7 +18,7 @@ from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.processes import SINGLE_PROCESS
 from dyngen_agents.functional.preferences import best_and_worst
 from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
+from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.forward_size import tokens_of_a_forward
 from dyngen_agents.policy.reference import Reference
 
@@ -134,14 +134,14 @@ class BehaviourCloning:
                 imitated = batch.take(best_and_worst(batch.episode_returns, batch.groups)[:, 0])
             imitated = imitated.take(best_rows(imitated.episode_returns, c.top_fraction))
 
-        def token_terms(new: Evaluation, piece: Piece) -> dict[str, Tensor]:
+        def piece_terms(piece: Piece) -> dict[str, Tensor]:
+            new = self.policy.evaluate(piece.of(imitated.tokens), piece.of(imitated.completion_mask))
             return {"loss": -new.logprobs, "entropy": new.entropies}
 
-        metrics = minibatch_pass(
-            self.policy,
+        metrics = gradient_pass(
             self.optimizer,
             imitated,
-            token_terms,
+            piece_terms,
             {"loss": 1.0},
             seed=self.seed + 1_000_003 * self.updates,
             epochs=c.epochs,
@@ -149,8 +149,6 @@ class BehaviourCloning:
             max_tokens=self.max_tokens,
             processes=self.processes,
         )
-        for name in ("rollout_mismatch", "rollout_mismatch_max"):  # others have chosen these tokens
-            del metrics[name]
         self.updates += 1
         metrics["kl_per_token"] = kl_of_states(self.policy, self.reference, batch, self.max_tokens, self.processes)
         return metrics

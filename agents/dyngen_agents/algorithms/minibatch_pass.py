@@ -1,4 +1,4 @@
-"""Gradient steps over a batch of episodes, minibatch by minibatch: what all policy-gradient algorithms share."""
+"""Gradient steps over a batch of episodes, minibatch by minibatch: what all algorithms with gradients share."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class Piece:
     Args:
         rows: (n,) int64, of the batch. width: tokens of the longest of them.
         tokens, episodes: how many count in the whole minibatch, of all pieces and processes.
+        minibatch: how many came before it in this pass.
     """
 
     rows: Tensor
     width: int
     tokens: int
     episodes: int
+    minibatch: int
 
     def of(self, x: Tensor) -> Tensor:
         """The piece's part (n, width) of something (N, L) that is aligned with the batch."""
@@ -80,40 +82,79 @@ def minibatch_pass(
         FloatingPointError: a gradient is not finite; the last step taken was a good one.
     """
     mask = batch.completion_mask
-    device = mask.device
+    entropy_gradient = weights.get("entropy", 0.0) != 0
+    mismatches: list[Tensor] = []  # of each piece of the first minibatch, see `_mismatch`
+    compared = 0  # tokens of that minibatch
+
+    def piece_terms(piece: Piece) -> dict[str, Tensor]:
+        nonlocal compared
+        completion_mask = piece.of(mask)
+        new = policy.evaluate(piece.of(batch.tokens), completion_mask, entropy_gradient, reference, value_gradient)
+        if piece.minibatch == 0:
+            mismatches.append(_mismatch(new.logprobs, piece.of(batch.logprobs), completion_mask))
+            compared = piece.tokens
+        return token_terms(new, piece)
+
+    metrics = gradient_pass(
+        optimizer,
+        batch,
+        piece_terms,
+        weights,
+        seed=seed,
+        epochs=epochs,
+        minibatch_size=minibatch_size,
+        max_tokens=max_tokens,
+        processes=processes,
+    )
+    return metrics | _mismatch_metrics(mismatches, compared, processes)
+
+
+def gradient_pass(
+    optimizer: PolicyOptimizer,
+    batch: Trajectories,
+    piece_terms: Callable[[Piece], dict[str, Tensor]],
+    weights: dict[str, float],
+    *,
+    seed: int,
+    epochs: int = 1,
+    minibatch_size: int | None = None,
+    max_tokens: int = 4096,
+    after_step: Callable[[], None] = lambda: None,
+    processes: Processes = SINGLE_PROCESS,
+) -> dict[str, float]:
+    """`minibatch_pass` for those whose terms come of another forward pass than the policy's.
+
+    Args:
+        piece_terms: the forward pass, and the terms (n, width) that come of it. after_step: called after each step.
+
+    Returns:
+        as `minibatch_pass`, without the mismatch. Raises FloatingPointError as that.
+    """
+    mask = batch.completion_mask
     # What decides on the pieces is read once: on a GPU every other read would wait for all that is under way.
     lengths, chosen = torch.stack([batch.lengths, batch.completion_lengths]).cpu()
-    entropy_gradient = weights.get("entropy", 0.0) != 0
     generator = torch.Generator().manual_seed(seed)
     means: list[Tensor] = []  # of each piece, (terms,)
     counts: list[int] = []  # tokens of its minibatch
     names: list[str] = []
     norms: list[float] = []
-    mismatches: list[Tensor] = []  # of each piece of the first minibatch, see `_mismatch`
-    compared = 0  # tokens of that minibatch
     for _ in range(epochs):
         for rows in minibatches(len(batch), minibatch_size or len(batch), generator):
             rows = rows[chosen[rows] > 0]
             if not len(rows):
                 continue
             tokens = int(chosen[rows].sum())
-            compared = compared or tokens
             for some in by_length(processes.share(rows), lengths, max_tokens):
-                piece = Piece(some.to(device), int(lengths[some].max()), tokens, len(rows))
-                completion_mask = piece.of(mask)
-                new = policy.evaluate(
-                    piece.of(batch.tokens), completion_mask, entropy_gradient, reference, value_gradient
-                )
-                if not norms:
-                    mismatches.append(_mismatch(new.logprobs, piece.of(batch.logprobs), completion_mask))
-                terms = token_terms(new, piece)
-                of_piece = {name: masked_sum_over(x, completion_mask, tokens) for name, x in terms.items()}
+                piece = Piece(some.to(mask.device), int(lengths[some].max()), tokens, len(rows), len(norms))
+                terms, counted = piece_terms(piece), piece.of(mask)
+                of_piece = {name: masked_sum_over(x, counted, tokens) for name, x in terms.items()}
                 loss: Tensor = sum(weight * of_piece[name] for name, weight in weights.items())  # type: ignore[assignment]
                 optimizer.backward(loss)
                 names = list(of_piece)
                 means.append(torch.stack([mean.detach() for mean in of_piece.values()]))
                 counts.append(tokens)
             norms.append(optimizer.step())
+            after_step()
     sums = dict.fromkeys(names, 0.0)
     for values, tokens in zip(torch.stack(means).tolist() if means else [], counts, strict=True):
         for name, value in zip(names, values, strict=True):
@@ -121,8 +162,7 @@ def minibatch_pass(
     total = int(chosen.sum()) * epochs
     metrics = {name: value / total for name, value in processes.total(sums).items()}
     grad_norm = sum(norms) / len(norms) if norms else 0.0
-    metrics |= {"grad_norm": grad_norm, "learning_rate": optimizer.rate()}
-    return metrics | _mismatch_metrics(mismatches, compared, processes)
+    return metrics | {"grad_norm": grad_norm, "learning_rate": optimizer.rate()}
 
 
 @torch.no_grad()
@@ -133,10 +173,13 @@ def _mismatch(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
 
 
 def _mismatch_metrics(pieces: list[Tensor], tokens: int, processes: Processes) -> dict[str, float]:
-    """Mean and largest of a minibatch's |log π - log π_old|, from those of this process's pieces (`_mismatch`)."""
+    """Mean and largest of a minibatch's |log π - log π_old|, from those of this process's pieces (`_mismatch`).
+
+    tokens: of the whole minibatch; 0 if this process has no piece of it.
+    """
     sums, largest = zip(*torch.stack(pieces).tolist(), strict=True) if pieces else ((0.0,), (0.0,))
-    told = processes.exchange((sum(sums), max(largest)))
+    told = processes.exchange((sum(sums), max(largest), float(tokens)))
     return {
-        "rollout_mismatch": sum(each[0] for each in told) / max(1, tokens),
+        "rollout_mismatch": sum(each[0] for each in told) / max(1.0, *(each[2] for each in told)),
         "rollout_mismatch_max": max(each[1] for each in told),
     }

@@ -8,6 +8,7 @@ from dyngen_agents.algorithms.behaviour_cloning import BehaviourCloning
 from dyngen_agents.algorithms.dpo import DPO
 from dyngen_agents.algorithms.grpo import GRPO
 from dyngen_agents.algorithms.ppo import PPO
+from dyngen_agents.algorithms.q_learning import QLearning
 from dyngen_agents.algorithms.reinforce import REINFORCE
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
@@ -17,6 +18,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "behaviour-cloning": BehaviourCloning,
     "dpo": DPO,
     "adversarial": Adversarial,
+    "q": QLearning,
 }
 DEFAULT = next(iter(ALGORITHMS))
 

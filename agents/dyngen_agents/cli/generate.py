@@ -66,6 +66,7 @@ class Generate(Command):
             n=self.n,
             seed=self.seed,
             banned=() if run is None else run.banned,
+            engine=None if run is None else run.engine,
         )
         if self.json:
             answers = [{"prompt": p, "texts": t} for p, t in zip(self.prompt, texts, strict=True)]

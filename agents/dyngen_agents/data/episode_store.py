@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dyngen_agents.data.trajectories import Trajectories
+from dyngen_agents.functional.returns import returns_to_go
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class EpisodeStore:
     def returns(self) -> Tensor:
         """(N,) float64: undiscounted sums of the rewards."""
         return torch.tensor([float(episode.rewards.double().sum()) for episode in self.episodes], dtype=torch.float64)
+
+    def returns_to_go(self, gamma: float) -> Tensor:
+        """(M,) float32: what was still earned from each of the M choices on, discounted by γ per choice."""
+        parts = []
+        for rows in torch.arange(len(self)).split(256):
+            some = self.take(rows.tolist())
+            parts.append(returns_to_go(some.rewards, some.bootstrap, some.completion_mask, gamma)[some.completion_mask])
+        return torch.cat(parts)
 
     def add(self, batch: Trajectories) -> None:
         """Take in the episodes of a batch."""

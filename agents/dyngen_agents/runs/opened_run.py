@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmState
+from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmState, acting_policy, acts_otherwise
 from dyngen_agents.algorithms.registry import ALGORITHMS
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
@@ -24,6 +24,7 @@ from dyngen_agents.runs.folder import find_run
 from dyngen_agents.runs.from_python import CustomReward, FromPython
 from dyngen_agents.runs.models import check_base, policy_and_reference
 from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.text.huggingface import HFTokenizer
 from dyngen_env.users import User
@@ -88,8 +89,16 @@ class OpenedRun:
 
     @property
     def policy(self) -> CausalLMPolicy:
-        """The trained policy. Its value head is of use only after `algorithm` was asked for, which restores it."""
-        return self._policies[0]
+        """The trained policy, as it acts: by the language model alone, or as its algorithm has it act (`acting`).
+
+        Its value head is of use only after `algorithm` was asked for, which restores it.
+        """
+        return acting_policy(self.algorithm, self._policies[0]) if self._acts_otherwise else self._policies[0]
+
+    @property
+    def engine(self) -> Engine:
+        """Next logits as the trained policy has them before what the env forbids, for `lm.decoding.generate`."""
+        return self.policy.engine if self._acts_otherwise else Engine(self.lm)
 
     @property
     def reference(self) -> Reference:
@@ -111,9 +120,13 @@ class OpenedRun:
         if self.state is None:
             raise ValueError(f"{self.folder} was opened without its algorithm: open it with with_algorithm=True")
         kind = ALGORITHMS[self.record["algorithm"]]
-        algorithm = kind(self.policy, self.reference, config_from(kind.Config, self.record["algorithm_config"]))
+        algorithm = kind(self._policies[0], self.reference, config_from(kind.Config, self.record["algorithm_config"]))
         algorithm.load_state(self.state, for_training=False)
         return algorithm
+
+    @property
+    def _acts_otherwise(self) -> bool:
+        return acts_otherwise(ALGORITHMS[self.record["algorithm"]])
 
     @cached_property
     def _policies(self) -> tuple[CausalLMPolicy, Reference]:
@@ -143,13 +156,16 @@ def open_run(
         device: where models run; None is the run's own.
         reward: the reward from Python that the run was trained with, if it was; or any other, to see what that pays.
         user: the same for the user.
-        with_algorithm: whether `algorithm` is wanted, too, which has a file of its own.
+        with_algorithm: whether `algorithm` is wanted, too, which has a file of its own. It always is where the policy
+            acts by it.
 
     Raises:
         FileNotFoundError: no such run.
         ValueError: it is damaged, or another version's.
     """
     checkpoint = open_checkpoint(find_run(run), training=with_algorithm)
+    if not with_algorithm and acts_otherwise(ALGORITHMS[checkpoint.record["algorithm"]]):
+        with_algorithm, checkpoint = True, open_checkpoint(checkpoint.folder)
     config = train_config_from(checkpoint.record["train"])
     rows = config.num_envs if num_envs is None else min(num_envs, config.num_envs)
     return OpenedRun(

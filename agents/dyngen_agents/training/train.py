@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dyngen_agents.algorithms.algorithm import AlgorithmConfig
+from dyngen_agents.algorithms.algorithm import AlgorithmConfig, acting_policy
 from dyngen_agents.algorithms.registry import ALGORITHMS, algorithm_name, default_config
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import Stopped, StopRequest
@@ -99,7 +99,8 @@ def train(
                 progress.say(peak)
             if processes.first:
                 progress.phase("sampling")
-                write_samples(run, learner.config, learner.policy, learner.reference, given)
+                acting = acting_policy(learner.algorithm, learner.policy)
+                write_samples(run, learner.config, acting, learner.reference, given)
     return run
 
 

@@ -70,10 +70,10 @@ def test_processes_that_share_a_minibatch_report_its_mean_and_its_largest(batch_
         frozen = Reference(small_lm(seed=5).eval(), policy.distribution)
         config = PPOConfig(minibatch_size=32, epochs=1)
         PPO(copy.deepcopy(policy), frozen, config, processes=Half(rank)).update(wrong)
-    assert sum(total for total, _ in told) / int(batch.completion_mask.sum()) == pytest.approx(
+    assert sum(total for total, _, _ in told) / int(batch.completion_mask.sum()) == pytest.approx(
         float(drift.sum() / batch.completion_mask.sum()), abs=1e-5
     )
-    assert max(largest for _, largest in told) == pytest.approx(float(drift.max()), abs=1e-5)
+    assert max(largest for _, largest, _ in told) == pytest.approx(float(drift.max()), abs=1e-5)
 
 
 def test_in_bfloat16_they_differ_by_rounding_and_the_weights_stay_bfloat16(caplog):
