@@ -43,6 +43,7 @@ class Conversation:
         tokenizer: turns the user's words into tokens, with those that close the agent's turn and open its next one.
         max_turns: how many turns the agent has in an episode, at most.
         rating_tokens: whether the user's rating stands before their words, as a control token.
+        words_in_context: whether the user's words are appended to the context, or an empty turn of theirs.
         reserve_tokens: before each turn of the agent, drop the oldest turns until this many tokens are free. None
             never drops any.
         hide_drafts: whether a turn that the user sends back is taken out of the context.
@@ -55,11 +56,13 @@ class Conversation:
         *,
         max_turns: int,
         rating_tokens: bool = False,
+        words_in_context: bool = True,
         reserve_tokens: int | None = None,
         hide_drafts: bool = False,
     ):
         self.user, self.tokenizer, self.max_turns = user, tokenizer, max_turns
         self.rating_tokens, self.reserve_tokens, self.hide_drafts = rating_tokens, reserve_tokens, hide_drafts
+        self.words_in_context = words_in_context
 
     def begin(self, examples: Sequence, seeds: np.ndarray, before: Sequence[Dialogue | None]) -> list[Dialogue | None]:
         """The dialogues of new episodes about R examples.
@@ -150,7 +153,8 @@ class Conversation:
             last = int(kept.tokens[rows[i], lengths[rows[i]] - 1])
             rating = feedback[i].rating
             rated = (rating,) if self.rating_tokens and rating is not None else ()
-            words.append(self.tokenizer.encode_reply(feedback[i].text, last, *rated))
+            text = feedback[i].text if self.words_in_context else ""
+            words.append(self.tokenizer.encode_reply(text, last, *rated))
             ends.append(self._end(talks[i], feedback[i]))
         where, forgot = [rows[i] for i in heard], list[int]()
         if self.reserve_tokens is not None:

@@ -53,6 +53,9 @@ class TaskOptions:
     rating_tokens: Annotated[bool | None, EnvDefault(False)] = None
     """Whether the agent reads the user's rating before their words: one of the control tokens <|rating:-4|> to
     <|rating:+4|>, which the tokenizer must have."""
+    words_in_context: Annotated[bool | None, EnvDefault(True)] = None
+    """Whether the context holds what users say. False leaves their turns empty there, for agents that hear them in
+    another way, such as a memory."""
     max_turns: Annotated[int | None, EnvDefault(1)] = None
     """Turns of the agent in an episode, at most. Matters only if a user answers."""
     max_new_tokens: Annotated[int | None, EnvDefault(32)] = None

@@ -65,6 +65,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
         tokenizer,
         max_turns=turns,
         rating_tokens=bool(options.rating_tokens),
+        words_in_context=bool(options.words_in_context),
         reserve_tokens=new if options.context_overflow == "drop_oldest" else None,
         hide_drafts=options.drafts == "hidden",
     )

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.heads import hidden_states, lm_head
+from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.lm.logit_chunks import logit_chunks
 
 if TYPE_CHECKING:
@@ -120,16 +121,21 @@ def _entropy(logp: torch.Tensor, rows: int) -> torch.Tensor:
 
 @torch.no_grad()
 def completion_logprobs(
-    model: PreTrainedModel, tokens: torch.Tensor, completion_mask: torch.Tensor, distribution: TokenDistribution
+    model: PreTrainedModel,
+    tokens: torch.Tensor,
+    completion_mask: torch.Tensor,
+    distribution: TokenDistribution,
+    notes: Notes | None = None,
 ) -> torch.Tensor:
     """Log-probs (N, T) of the tokens where `completion_mask` (N, T) is True, zero elsewhere.
 
     Args:
         tokens: (N, T) int64, right-padded with -1; a chosen token is never the first of its row.
         distribution: the one that the tokens are scored under; `PLAIN` is the model's own softmax.
+        notes: what the model attends to beside the tokens, labels apart.
     """
     rows, columns = completion_mask.nonzero(as_tuple=True)
-    hidden = hidden_states(model, tokens[:, :-1])[rows, columns - 1]  # nothing is asked after the last token
+    hidden = hidden_states(model, tokens[:, :-1], notes)[rows, columns - 1]  # nothing is asked after the last token
     states = distribution.states(tokens)
     logprobs, _ = logprobs_and_entropy(
         hidden,

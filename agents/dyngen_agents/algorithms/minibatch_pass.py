@@ -89,7 +89,14 @@ def minibatch_pass(
     def piece_terms(piece: Piece) -> dict[str, Tensor]:
         nonlocal compared
         completion_mask = piece.of(mask)
-        new = policy.evaluate(piece.of(batch.tokens), completion_mask, entropy_gradient, reference, value_gradient)
+        new = policy.evaluate(
+            piece.of(batch.tokens),
+            completion_mask,
+            entropy_gradient,
+            reference,
+            value_gradient,
+            batch.notes_of(piece.rows),
+        )
         if piece.minibatch == 0:
             mismatches.append(_mismatch(new.logprobs, piece.of(batch.logprobs), completion_mask))
             compared = piece.tokens

@@ -11,16 +11,19 @@ from dyngen_agents.data.trajectories import Trajectories, by_length
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
+from dyngen_env.lm.engine.notes import Notes
 
 
 @torch.no_grad()
 def map_in_batches(
-    function: Callable[[Tensor, Tensor], Tensor],
+    function: Callable[..., Tensor],
     batch: Trajectories,
     max_tokens: int,
     processes: Processes = SINGLE_PROCESS,
 ) -> Tensor:
     """function(tokens (n, t), completion_mask (n, t)) -> (n, t), over all episodes: (N, L), zero in the padding.
+
+    Of a batch with notes, function(tokens, completion_mask, notes), see `Trajectories.notes_of`.
 
     The `processes` share the work, and each gets all of the result.
     """
@@ -29,7 +32,9 @@ def map_in_batches(
     lengths = batch.lengths.cpu()  # read once: on a GPU every other read would wait for the forwards under way
     for rows in by_length(processes.share(torch.arange(len(batch))), lengths, max_tokens):
         piece, width = rows.to(device), int(lengths[rows].max())
-        out[piece, :width] = function(batch.tokens[piece, :width], batch.completion_mask[piece, :width])
+        notes = batch.notes_of(piece)
+        arguments = (batch.tokens[piece, :width], batch.completion_mask[piece, :width])
+        out[piece, :width] = function(*arguments) if notes is None else function(*arguments, notes)
     processes.add([out])  # zero where another process filled it in
     return out
 
@@ -38,7 +43,11 @@ def entropies_of(
     policy: CausalLMPolicy, batch: Trajectories, max_tokens: int, processes: Processes = SINGLE_PROCESS
 ) -> Tensor:
     """(N, L): the policy's entropy at each choice, in nats; zero elsewhere."""
-    return map_in_batches(lambda t, m: policy.evaluate(t, m).entropies, batch, max_tokens, processes)
+
+    def entropies(tokens: Tensor, completion_mask: Tensor, notes: Notes | None = None) -> Tensor:
+        return policy.evaluate(tokens, completion_mask, notes=notes).entropies
+
+    return map_in_batches(entropies, batch, max_tokens, processes)
 
 
 def kl_of_states(

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import Action, CausalLMPolicy
 from dyngen_agents.policy.decoder import Decoder, decoder_for
 from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.users.user import cuts_in
 
 Act = Callable[[Tensor, Tensor], Action]
@@ -31,6 +32,26 @@ class Outcome(NamedTuple):
     terminated: Tensor  # (B,) bool
     truncated: Tensor  # (B,) bool
     infos: dict[str, Any]
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """An actor that hears what users say otherwise than by the tokens of the context. It plays token by token."""
+
+    notes: Notes | None
+    """(B, C, W) what it now attends to in each row; None before it has heard anything."""
+
+    def forget(self) -> None:
+        """All rows begin anew, with other people."""
+
+    def hear(self, env: TextGenVectorEnv, lengths: Tensor, ended: Sequence[Any]) -> None:
+        """Look at `env.dialogues` before the next token of each row is chosen.
+
+        Args:
+            lengths: (B,) int64, how many tokens the rows have.
+            ended: (B,) what was said in episodes that the last step has ended, as `info["dialogue"]` has it, and None
+                in other rows; or empty.
+        """
 
 
 class Player(Protocol):
@@ -50,6 +71,9 @@ class Player(Protocol):
             how many tokens each row was given (B,); how many steps the batch has taken; what the env has answered,
             None as long as there is nothing to be told.
         """
+
+    def notes_of(self, rows: Tensor) -> dict[str, Tensor]:
+        """What the actor attends to in `rows` (R,) beside their tokens, as `Trajectories.notes`; empty if nothing."""
 
     def clear(self, ended: Tensor) -> None:
         """New episodes begin in rows (R,)."""
@@ -89,21 +113,31 @@ class TokenByToken:
 
     def __init__(self, env: TextGenVectorEnv, actor: Act):
         self.env, self.actor = env, actor
+        self._listener = actor if isinstance(actor, Listener) else None
 
     def begin(self, tokens: Tensor) -> None:
-        self._tokens = tokens
+        self._tokens, self._ended = tokens, ()
+        if self._listener is not None:
+            self._listener.forget()
         self.logprobs, self.values = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
         self.chosen = torch.zeros_like(tokens, dtype=torch.bool)
 
     def play(self, left: np.ndarray) -> tuple[np.ndarray, int, Outcome]:
         lengths = (self._tokens >= 0).sum(1)
+        if self._listener is not None:
+            self._listener.hear(self.env, lengths, self._ended)
         action = self.actor(self._tokens, lengths)
         at = lengths.unsqueeze(1)
         self.logprobs.scatter_(1, at, action.logprobs.unsqueeze(1))
         self.values.scatter_(1, at, action.values.unsqueeze(1))
         self.chosen.scatter_(1, at, True)
         self._tokens, rewards, terminated, truncated, infos = self.env.step(action.tokens)
+        self._ended = infos.get("final_info", {}).get("dialogue", ())
         return np.ones_like(left), 1, Outcome(at, rewards, terminated, truncated, infos)
+
+    def notes_of(self, rows: Tensor) -> dict[str, Tensor]:
+        notes = None if self._listener is None else self._listener.notes
+        return {} if notes is None else notes.take(rows).as_dict()
 
     def clear(self, ended: Tensor) -> None:
         for buffer in (self.logprobs, self.values, self.chosen):
@@ -181,6 +215,9 @@ class SeveralTokens:
         self._turn[turns] = 0
         self._longest = None
         return Outcome((spoken.length - 1).unsqueeze(1), rewards, terminated, truncated, infos)
+
+    def notes_of(self, rows: Tensor) -> dict[str, Tensor]:
+        return {}
 
     def clear(self, ended: Tensor) -> None:
         self.decoder.clear(ended)

@@ -133,6 +133,7 @@ def _play(
                 finish_reasons=[info["finish_reason"][row] for row in rows],
                 reward_terms=terms,
                 dialogues=[talks[row] for row in rows],
+                notes=player.notes_of(counted),
                 waited=waited,
             )
             finished.append((counted, part))

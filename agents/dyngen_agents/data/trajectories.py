@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dyngen_env.lm.engine.notes import Notes
+
 
 @dataclass(frozen=True)
 class Trajectories:
@@ -32,6 +34,7 @@ class Trajectories:
     stops: Sequence[bool] = ()  # whether the agent ended its last turn itself; in a dialogue no finish reason says so
     reward_terms: dict[str, Tensor] = field(default_factory=dict)  # by name: (N,) sums over the episode
     dialogues: Sequence[list[dict[str, Any]] | None] = ()  # as `info["dialogue"]` has them; None where nobody answers
+    notes: dict[str, Tensor] = field(default_factory=dict)  # what the policy attended to beside each row, if anything
     waited: Sequence[int] = ()  # token-steps for which a row stood still in an episode, or after it for other rows
 
     def __len__(self) -> int:
@@ -60,6 +63,13 @@ class Trajectories:
             else:
                 changed[field_.name] = of_items(value) if len(value) else value  # nobody has said anything of it
         return Trajectories(**changed)
+
+    def notes_of(self, rows: Tensor) -> Notes | None:
+        """What the policy attended to in the episodes `rows` (R,) beside their tokens; None if there was no such thing.
+
+        `lm.engine.notes` says what notes are; a note counts from a position of its row on.
+        """
+        return Notes(**{name: tensor[rows] for name, tensor in self.notes.items()}) if self.notes else None
 
     @property
     def stopped(self) -> Tensor:

@@ -17,12 +17,12 @@ from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.evaluation.best_of_n import best_of_n
 from dyngen_agents.evaluation.intervals import half_interval
-from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.environment import draw_examples
 from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.opened_run import open_run
 from dyngen_env.lm.distribution import SamplingConfig
+from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.lm.logprobs import completion_logprobs
 from dyngen_env.scoring.diversity import distinct_n
 from dyngen_env.scoring.sentiment import vader
@@ -79,8 +79,8 @@ def evaluate(
     opened = open_run(run, num_envs=episodes, device=device, reward=reward, user=user)
     examples = draw_examples(opened.env, episodes, seed)
     results, played, returns = {}, list[Episode](), []
-    for name, policy in (("trained", opened.policy), ("untrained", opened.untrained)):
-        batch = collect(opened.env, Actor(policy, seed), episodes, examples=examples, seed=seed)
+    for name, actor in (("trained", opened.actor), ("untrained", opened.untrained_actor)):
+        batch = collect(opened.env, actor(seed), episodes, examples=examples, seed=seed)
         results[name] = measure(batch, opened.reference)
         returns.append(batch.episode_returns.double().numpy(force=True))
         played += recorded(batch, examples, opened.record["model"], name)
@@ -109,7 +109,11 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
     tokens = int(mask.sum())
     kl = kl_of_episodes(batch, reference)
     as_it_is = reference.distribution.with_sampling(SamplingConfig())
-    plain = map_in_batches(lambda t, m: completion_logprobs(reference.lm, t, m, as_it_is), batch, MAX_TOKENS)
+
+    def logprobs(tokens: Tensor, completion_mask: Tensor, notes: Notes | None = None) -> Tensor:
+        return completion_logprobs(reference.lm, tokens, completion_mask, as_it_is, notes)
+
+    plain = map_in_batches(logprobs, batch, MAX_TOKENS)
     return {
         **ratings_of(batch),
         "reward_mean": float(returns.mean()),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dyngen_agents.data.rollout import collect
+from dyngen_agents.data.rollout import Act, collect
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
@@ -19,7 +19,12 @@ SAMPLES, COUNT = "samples.md", 6
 
 
 def write_samples(
-    run: Path, config: TrainConfig, policy: CausalLMPolicy, reference: Reference, given: FromPython = NOTHING
+    run: Path,
+    config: TrainConfig,
+    policy: CausalLMPolicy,
+    reference: Reference,
+    given: FromPython = NOTHING,
+    actor: Callable[[CausalLMPolicy, int], Act] = Actor,
 ) -> None:
     """Write samples.md: what both models make of the same held-out prompts, with the same random numbers.
 
@@ -27,12 +32,13 @@ def write_samples(
         run: the folder to write to.
         policy: the trained model. reference: the untrained one.
         given: the reward and the user from Python, if the run has them.
+        actor: makes one of a policy and a seed.
     """
     env = make_env(config, COUNT, "eval", given.reward, given.user)
     examples = draw_examples(env, COUNT, config.seed)
 
-    def written_by(actor: CausalLMPolicy) -> list[str]:
-        return written(collect(env, Actor(actor, config.seed), COUNT, examples=examples, seed=config.seed))
+    def written_by(writer: CausalLMPolicy) -> list[str]:
+        return written(collect(env, actor(writer, config.seed), COUNT, examples=examples, seed=config.seed))
 
     with base_of(reference.lm) as lm:
         before = written_by(CausalLMPolicy(lm, reference.distribution))

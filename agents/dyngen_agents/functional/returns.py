@@ -57,6 +57,18 @@ def returns_to_go(rewards: Tensor, bootstrap: Tensor, completion_mask: Tensor, g
     return returns
 
 
+def turn_rewards(rewards: Tensor, completion_mask: Tensor) -> Tensor:
+    """What the turn that each choice belongs to was paid: the sum of its tokens' rewards, zero outside the mask.
+
+    A turn is a run of choices. rewards, completion_mask: (N, L). Returns (N, L).
+    """
+    before = torch.nn.functional.pad(completion_mask[:, :-1], (1, 0))
+    turn = (completion_mask & ~before).cumsum(1)  # 0 before the first
+    paid = rewards.new_zeros(len(rewards), rewards.shape[1] + 1)
+    paid = paid.scatter_add(1, turn, torch.where(completion_mask, rewards, 0.0))
+    return torch.where(completion_mask, paid.gather(1, turn), 0.0)
+
+
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean of the entries of `x` that count, a scalar. Raises ValueError if none does."""
     return _counted(x, mask, at_least=1).mean()

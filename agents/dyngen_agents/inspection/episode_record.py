@@ -14,6 +14,7 @@ from dyngen_agents.inspection.token_text import is_text, token_text, token_texts
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
 from dyngen_env.lm.engine.heads import hidden_states
+from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.text.tokenizer import Tokenizer
 
 ALTERNATIVES = 5  # tokens shown of each distribution
@@ -36,7 +37,9 @@ def episode_record(
     """
     length = int(batch.lengths[row])
     ids, mine = batch.tokens[row, :length].tolist(), batch.completion_mask[row, :length].tolist()
-    ranks, tops = alternatives(policy, reference, batch.tokens[row, :length], batch.completion_mask[row, :length])
+    tokens_of_row, mask = batch.tokens[row, :length], batch.completion_mask[row, :length]
+    notes = batch.notes_of(torch.tensor([row], device=batch.tokens.device))
+    ranks, tops = alternatives(policy, reference, tokens_of_row, mask, notes)
     columns = {name: x[row, :length].tolist() for name, x in numbers.items()}
     talk = batch.dialogues[row]
     answers = iter([] if talk is None else [turn for turn in talk[1:] if turn["role"] == "user"])
@@ -47,10 +50,13 @@ def episode_record(
         run = [ids[p] for p in at]
         if not chosen:
             answer = next(answers, {}) if turns else {}
+            pieces = list(_pieces(tokenizer, run))
+            if notes is not None and answer and all(control for _, control in pieces):
+                pieces.append([visible(answer["text"]), False])  # it read them in its memory
             turns.append(
                 {
                     "role": "prompt" if talk is None else "user",
-                    "pieces": list(_pieces(tokenizer, run)),
+                    "pieces": pieces,
                     "rating": answer.get("rating"),
                 }
             )
@@ -77,14 +83,17 @@ def episode_record(
 
 @torch.no_grad()
 def alternatives(
-    policy: CausalLMPolicy, reference: Reference, tokens: Tensor, completion_mask: Tensor
+    policy: CausalLMPolicy, reference: Reference, tokens: Tensor, completion_mask: Tensor, notes: Notes | None
 ) -> tuple[list[int], list[list[tuple[int, float, float]]]]:
-    """Of each of M choices in a row of tokens (T,): its rank, 1 is the likeliest; and the likeliest (id, π, π_ref)."""
+    """Of each of M choices in a row of tokens (T,): its rank, 1 is the likeliest; and the likeliest (id, π, π_ref).
+
+    notes: (1, C, W) what both models attend to beside the row; None: nothing.
+    """
     at = completion_mask.nonzero().squeeze(1)
     before = CausalLMPolicy(reference.lm, reference.distribution)
     states = policy.distribution.states(tokens[None])
     states = None if states is None else states[0, at - 1]
-    hidden = (hidden_states(p.lm, tokens[None])[0, at - 1] for p in (policy, before))
+    hidden = (hidden_states(p.lm, tokens[None], notes, p.label_embedding)[0, at - 1] for p in (policy, before))
     logp, ref = (p.logits(h, states).log_softmax(-1) for p, h in zip((policy, before), hidden, strict=True))
     ranks = 1 + (logp > logp.gather(1, tokens[at, None])).sum(1)
     best = logp.topk(min(ALTERNATIVES, policy.distribution.fewest_choices), dim=-1)

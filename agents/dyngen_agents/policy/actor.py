@@ -31,9 +31,13 @@ class Actor:
 
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Action:
         """The next token of each row: tokens (B, L) int64, right-padded with -1; lengths (B,) int64."""
+        return self.policy.act(tokens, lengths, self.uniforms(tokens))
+
+    def uniforms(self, tokens: Tensor) -> Tensor | None:
+        """(B,) the random numbers of the next call, which counts as made; None if the likeliest tokens are chosen."""
         if self.deterministic:
-            return self.policy.act(tokens, lengths, None)
+            return None
         rows = torch.arange(len(tokens), device=tokens.device) * self.processes.world_size + self.processes.rank
         uniform = uniforms(self.seed, rows, torch.full_like(rows, self.step))
         self.step += 1
-        return self.policy.act(tokens, lengths, uniform)
+        return uniform

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.draw import draw
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import head_shape, lm_head
+from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.lm.logprobs import token_scores
 
 if TYPE_CHECKING:
@@ -68,8 +69,20 @@ class CausalLMPolicy(nn.Module):
         self.lm, self.distribution = lm, distribution.to(lm.device)
         self.trunk = Trunk(lm)
         self.value_head = ValueHead(hidden_size, lm.device)
+        self.label_embedding: nn.Embedding | None = None
         self.decoders: dict[tuple[int, int], Any] = {}  # see `policy.decoder.decoder_for`
         self.train(False)
+
+    def read_labels(self, count: int) -> nn.Embedding:
+        """Let what rows attend to beside their tokens bear labels, 0 to `count` - 1, each a vector that is learned.
+
+        The vectors are zero at first: until something was learned, a note is nothing but its words.
+        """
+        words = cast("nn.Embedding", self.lm.get_input_embeddings())
+        embedding = nn.Embedding(count, words.weight.shape[1], device=self.lm.device, dtype=torch.float32)
+        nn.init.zeros_(embedding.weight)
+        self.label_embedding = self.engine.label_embedding = embedding
+        return embedding
 
     def train(self, mode: bool = True) -> CausalLMPolicy:
         """Stays in evaluation mode whatever `mode` is, so that dropout is off; gradients flow in any mode."""
@@ -95,14 +108,15 @@ class CausalLMPolicy(nn.Module):
         return self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1).float()
 
     @torch.no_grad()
-    def act(self, tokens: Tensor, lengths: Tensor, uniform: Tensor | None) -> Action:
+    def act(self, tokens: Tensor, lengths: Tensor, uniform: Tensor | None, notes: Notes | None = None) -> Action:
         """Choose the next token of each row.
 
         Args:
             tokens: (B, L) int64, right-padded with -1. lengths: (B,) int64.
             uniform: (B,) float32 in [0, 1), the randomness; None is greedy.
+            notes: (B, C, W) what the rows attend to beside their tokens.
         """
-        return self.choose(self.engine.next_hidden(tokens, lengths), tokens, lengths, uniform)
+        return self.choose(self.engine.next_hidden(tokens, lengths, notes), tokens, lengths, uniform)
 
     @torch.no_grad()
     def choose(self, hidden: Tensor, tokens: Tensor, lengths: Tensor, uniform: Tensor | None) -> Action:
@@ -118,6 +132,7 @@ class CausalLMPolicy(nn.Module):
         entropy_gradient: bool = False,
         reference: Reference | None = None,
         value_gradient: bool = True,
+        notes: Notes | None = None,
     ) -> Evaluation:
         """Log-probs, values and entropies of the chosen tokens, by one forward pass over the sequences.
 
@@ -126,6 +141,7 @@ class CausalLMPolicy(nn.Module):
             entropy_gradient: whether the entropies carry gradients, which costs time.
             reference: from which the exact KL divergence is measured at each choice, by a forward pass of its own.
             value_gradient: whether the values' gradient reaches the language model, or the value head alone.
+            notes: (N, C, W) what the rows attend to beside their tokens. Gradients reach what the model makes of them.
 
         Raises:
             ValueError: gradients are wanted of a greedy policy, which has none.
@@ -134,10 +150,12 @@ class CausalLMPolicy(nn.Module):
             self.distribution.sampling.require_chance()
         rows, columns = completion_mask.nonzero(as_tuple=True)
         # Nothing is asked after the last token.
-        hidden = self.trunk(tokens[:, :-1])[rows, columns - 1]  # (M, D), before each choice
+        hidden = self.trunk(tokens[:, :-1], notes, self.label_embedding)[
+            rows, columns - 1
+        ]  # (M, D), before each choice
         all_states = self.distribution.states(tokens)
         states = None if all_states is None else all_states[rows, columns - 1]
-        ref_hidden = None if reference is None else reference.hidden(tokens)[rows, columns - 1]
+        ref_hidden = None if reference is None else reference.hidden(tokens, notes)[rows, columns - 1]
         logprobs, entropies, kls = token_scores(
             hidden,
             tokens[rows, columns],

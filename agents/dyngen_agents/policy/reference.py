@@ -10,6 +10,7 @@ from torch import Tensor
 from dyngen_agents.policy.lora import base_of
 from dyngen_env.lm.distribution import TokenDistribution
 from dyngen_env.lm.engine.heads import hidden_states, lm_head
+from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.lm.logprobs import completion_logprobs
 
 if TYPE_CHECKING:
@@ -28,16 +29,20 @@ class Reference:
     def __init__(self, lm: PreTrainedModel, distribution: TokenDistribution):
         self.lm, self.distribution = lm, distribution.to(lm.device)
 
-    def logprobs(self, tokens: Tensor, completion_mask: Tensor) -> Tensor:
-        """Log-probs (N, T) of the tokens (N, T) where `completion_mask` (N, T) is True, in nats; zero elsewhere."""
+    def logprobs(self, tokens: Tensor, completion_mask: Tensor, notes: Notes | None = None) -> Tensor:
+        """Log-probs (N, T) of the tokens (N, T) where `completion_mask` (N, T) is True, in nats; zero elsewhere.
+
+        Args:
+            notes: (N, C, W) what the model attends to, too. It reads them untrained, and without their labels.
+        """
         with base_of(self.lm) as lm:
-            return completion_logprobs(lm, tokens, completion_mask, self.distribution)
+            return completion_logprobs(lm, tokens, completion_mask, self.distribution, notes)
 
     @torch.no_grad()
-    def hidden(self, tokens: Tensor) -> Tensor:
+    def hidden(self, tokens: Tensor, notes: Notes | None = None) -> Tensor:
         """Last hidden states (N, T - 1, D) of tokens (N, T), right-padded with -1; nothing is asked after the last."""
         with base_of(self.lm) as lm:
-            return hidden_states(lm, tokens[:, :-1])
+            return hidden_states(lm, tokens[:, :-1], notes)
 
     @torch.no_grad()
     def logits(self, hidden: Tensor, states: Tensor | None) -> Tensor:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from dyngen_agents.policy.lora import has_lora
 from dyngen_env.lm.engine.capture import memory_pool
 from dyngen_env.lm.engine.heads import hidden_states
+from dyngen_env.lm.engine.notes import Notes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 class Trunk:
     """`trunk(tokens)`: last hidden states (N, T, D) of right-padded tokens (N, T), -1 where empty.
+
+    With `notes` (N, C, W), of rows that attend to them (`lm.engine.notes`).
 
     A small model's passes are some thousand kernels of a few microseconds, which a host launches more slowly than a GPU
     computes them. Captured, forward and backward pass are one launch each. The activations of such a forward are
@@ -54,12 +57,16 @@ class Trunk:
             raise ValueError(f"{type(self.lm).__name__} has no gradient checkpointing: leave the option out")
         self._checkpointed = True
 
-    def __call__(self, tokens: Tensor) -> Tensor:
+    def __call__(
+        self, tokens: Tensor, notes: Notes | None = None, label_embedding: nn.Embedding | None = None
+    ) -> Tensor:
         if not torch.is_grad_enabled():
-            return hidden_states(self.lm, tokens)
+            return hidden_states(self.lm, tokens, notes, label_embedding)
         if self._checkpointed:
             with _checkpointing(self.lm):
-                return hidden_states(self.lm, tokens)
+                return hidden_states(self.lm, tokens, notes, label_embedding)
+        if notes is not None:  # of another shape in each batch
+            return hidden_states(self.lm, tokens, notes, label_embedding)
         graph = self._graph(*tokens.shape) if self.captured and self._capturable() else None
         if graph is None:
             return hidden_states(self.lm, tokens)

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmState, acting_policy, acts_otherwise
-from dyngen_agents.algorithms.registry import ALGORITHMS
+from dyngen_agents.algorithms.algorithm import (
+    Algorithm,
+    AlgorithmConfig,
+    AlgorithmState,
+    acting_policy,
+    acts_otherwise,
+)
+from dyngen_agents.algorithms.registry import ALGORITHMS, actor_for
+from dyngen_agents.data.rollout import Act
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.checkpoint import open_checkpoint
@@ -110,6 +117,18 @@ class OpenedRun:
         """The policy as it was before training."""
         return CausalLMPolicy(self.untrained_lm, self.reference.distribution)
 
+    def actor(self, seed: int) -> Act:
+        """The trained policy at work, as it was in training."""
+        return actor_for(self._algorithm_config, self.policy, seed)
+
+    def untrained_actor(self, seed: int) -> Act:
+        """The untrained policy at work in the same way."""
+        return actor_for(self._algorithm_config, self.untrained, seed)
+
+    @property
+    def _algorithm_config(self) -> AlgorithmConfig:
+        return config_from(ALGORITHMS[self.record["algorithm"]].Config, self.record["algorithm_config"])
+
     @cached_property
     def algorithm(self) -> Algorithm:
         """The algorithm in the state it was saved in, but for what only more updates would need.
@@ -120,7 +139,7 @@ class OpenedRun:
         if self.state is None:
             raise ValueError(f"{self.folder} was opened without its algorithm: open it with with_algorithm=True")
         kind = ALGORITHMS[self.record["algorithm"]]
-        algorithm = kind(self._policies[0], self.reference, config_from(kind.Config, self.record["algorithm_config"]))
+        algorithm = kind(self._policies[0], self.reference, self._algorithm_config)
         algorithm.load_state(self.state, for_training=False)
         return algorithm
 

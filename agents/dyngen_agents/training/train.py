@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dyngen_agents.algorithms.algorithm import AlgorithmConfig, acting_policy
-from dyngen_agents.algorithms.registry import ALGORITHMS, algorithm_name, default_config
+from dyngen_agents.algorithms.registry import ALGORITHMS, actor_for, algorithm_name, default_config
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import Stopped, StopRequest
 from dyngen_agents.distributed.processes import from_launcher
@@ -100,7 +101,8 @@ def train(
             if processes.first:
                 progress.phase("sampling")
                 acting = acting_policy(learner.algorithm, learner.policy)
-                write_samples(run, learner.config, acting, learner.reference, given)
+                actor = partial(actor_for, learner.algorithm_config)
+                write_samples(run, learner.config, acting, learner.reference, given, actor)
     return run
 
 

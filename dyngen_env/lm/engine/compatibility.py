@@ -68,7 +68,7 @@ def compatibility(model: PreTrainedModel) -> Compatibility:
         ValueError: it is no causal language model whose head is a single matrix; the message says what differs.
     """
     if model not in _found:
-        with quiet(), _undisturbed(model):
+        with quiet(), undisturbed(model):
             _found[model] = _try(model)
     return _found[model]
 
@@ -94,7 +94,7 @@ def max_tokens(config: PreTrainedConfig) -> int:
 
 
 def _try(model: PreTrainedModel) -> Compatibility:
-    tokens = _tokens(model)  # (2, T), both rows whole
+    tokens = trial_tokens(model)  # (2, T), both rows whole
     own = _own_logits(model, tokens)  # (2, T, V)
     if not agree(own[0, :SHARED], own[1, :SHARED]):
         raise _refusal(model, "it is not causal: the logits after a token change with the tokens that follow it")
@@ -103,7 +103,7 @@ def _try(model: PreTrainedModel) -> Compatibility:
     return Compatibility(cached_up_to, window, max_tokens(model.config))
 
 
-def _tokens(model: PreTrainedModel) -> torch.Tensor:
+def trial_tokens(model: PreTrainedModel) -> torch.Tensor:
     """(2, T) ids from all over the vocabulary, among them the one that pads: here it is a token like any other."""
     config = model.config.get_text_config()
     window = getattr(config, "max_position_embeddings", None)
@@ -120,7 +120,7 @@ def _own_logits(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     try:
         return model(input_ids=tokens, use_cache=False).logits
     except Exception as error:  # whatever an architecture asks for that is not here
-        raise _refusal(model, f"its forward on tokens alone fails ({_first_line(error)})") from error
+        raise _refusal(model, f"its forward on tokens alone fails ({first_line(error)})") from error
 
 
 def _check_padded_rows(model: PreTrainedModel, tokens: torch.Tensor, own: torch.Tensor) -> None:
@@ -130,7 +130,7 @@ def _check_padded_rows(model: PreTrainedModel, tokens: torch.Tensor, own: torch.
     try:
         ours = lm_head(model, whole_rows(model, padded))
     except Exception as error:
-        raise _refusal(model, f"it gives no hidden states that its head could take ({_first_line(error)})") from error
+        raise _refusal(model, f"it gives no hidden states that its head could take ({first_line(error)})") from error
     if not agree(ours[0], own[0]):
         raise _refusal(model, "its logits are not its output embeddings times its last hidden states")
     if not agree(ours[1, :kept], own[1, :kept]):
@@ -167,10 +167,10 @@ def _cached_up_to(
         cached = all(agree(ours, own[rows, ends], cached=True) for ours, rows, ends in _grow(model, tokens, window))
         reason = "beside a cache its logits are not its own"
     except Exception as error:
-        cached, reason = False, _first_line(error)
+        cached, reason = False, first_line(error)
     if not cached:
         log.warning(
-            "%s cannot be run beside our key-value cache (%s): every token costs a whole row", _name(model), reason
+            "%s cannot be run beside our key-value cache (%s): every token costs a whole row", model_name(model), reason
         )
         return 0
     return at_most or ANY_LENGTH
@@ -209,7 +209,7 @@ def agree(ours: torch.Tensor, own: torch.Tensor, cached: bool = False) -> bool:
 
 
 @contextmanager
-def _undisturbed(model: PreTrainedModel) -> Iterator[None]:
+def undisturbed(model: PreTrainedModel) -> Iterator[None]:
     """Without gradients, dropout and reduced precision; modules are then in the mode they were in."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -223,15 +223,15 @@ def _undisturbed(model: PreTrainedModel) -> Iterator[None]:
 
 def _refusal(model: PreTrainedModel, difference: str) -> ValueError:
     return ValueError(
-        f"{_name(model)} cannot be used: {difference}. Take a causal language model whose head is a single matrix, as "
-        "GPT-2, Llama or Qwen"
+        f"{model_name(model)} cannot be used: {difference}. Take a causal language model whose head is a single "
+        "matrix, as GPT-2, Llama or Qwen"
     )
 
 
-def _name(model: PreTrainedModel) -> str:
+def model_name(model: PreTrainedModel) -> str:
     path = model.config._name_or_path
     return f"the model {path!r} ({type(model).__name__})" if path else f"the model {type(model).__name__}"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -16,8 +16,11 @@ from dyngen_env.lm.engine.compatibility import compatibility
 from dyngen_env.lm.engine.forward import CachedForward, UncachedForward
 from dyngen_env.lm.engine.fuse import fuse_elementwise
 from dyngen_env.lm.engine.logits import lm_head
+from dyngen_env.lm.engine.notes import NEVER, Notes
+from dyngen_env.lm.engine.notes_check import masks_with_notes
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -30,6 +33,12 @@ class Engine:
     Not safe to use from two threads, and neither is what holds one: `CausalLMPolicy`, `Actor`, `LMReader`. Threads may
     share a model that nobody trains; give each an engine of its own (`generate` makes one a call), or take turns.
 
+    Args:
+        model: a causal language model.
+
+    Attributes:
+        label_embedding: of the labels of notes (`notes.embedded`); None: notes are read without them.
+
     Raises:
         ValueError: the model is not one that this package can use (`compatibility`).
     """
@@ -37,7 +46,10 @@ class Engine:
     def __init__(self, model: PreTrainedModel):
         fuse_elementwise(model)
         self.model, self._compatibility = model, compatibility(model)
+        self.label_embedding: nn.Embedding | None = None
+        self._notes: Notes | None = None  # those that the slots hold
         self._forward: CachedForward | UncachedForward | None = None
+        self._note_slots = (0, 0)  # (C, W), room for notes in each row
         self._stale = True
         self._version = -1
         self._tokens = self._lengths = self._positions = torch.empty(0, dtype=torch.int64)  # what the slots hold
@@ -62,20 +74,25 @@ class Engine:
         """Forget everything: the next call runs whole rows. Call it after changing weights behind torch's back."""
         self._stale = True
 
-    def next_logits(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def next_logits(self, tokens: torch.Tensor, lengths: torch.Tensor, notes: Notes | None = None) -> torch.Tensor:
         """Logits (B, V) of the token after each row.
 
         Args:
             tokens: (B, L) int64, right-padded with anything negative.
             lengths: (B,) int64, at least 1.
+            notes: (B, C, W) what the rows attend to, too. The same object means that nothing in it has changed.
+
+        Raises:
+                ValueError: notes are given, and this model cannot be run with any (`notes_check`).
         """
         with torch.no_grad():
-            return lm_head(self.model, self.next_hidden(tokens, lengths))
+            return lm_head(self.model, self.next_hidden(tokens, lengths, notes))
 
     @torch.no_grad()
-    def next_hidden(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def next_hidden(self, tokens: torch.Tensor, lengths: torch.Tensor, notes: Notes | None = None) -> torch.Tensor:
         """Last-layer hidden states (B, D) at each row's last token (arguments as `next_logits`)."""
-        self._prepare(tokens)
+        self._prepare(tokens, notes)
+        self._take_notes(notes)
         known = self._known(tokens, lengths)
         changed = (known < lengths) | (lengths != self._hidden_at)
         if isinstance(self._forward, UncachedForward):
@@ -149,14 +166,38 @@ class Engine:
             self._forward.fork(rows)
             self._tokens, self._lengths = self._tokens[rows], self._lengths[rows]
             self._hidden, self._hidden_at = self._hidden[rows], self._hidden_at[rows]
+            self._notes = None if self._notes is None else self._notes.take(rows)
 
-    def _prepare(self, tokens: torch.Tensor) -> None:
-        """Make slots for `tokens` (B, L), empty if the old ones cannot serve."""
+    def _take_notes(self, notes: Notes | None) -> None:
+        """Let the slots hold these notes, and forget what rows have computed beside others."""
+        held = self._notes
+        if notes is None or notes is held:
+            return
+        assert isinstance(self._forward, CachedForward)
+        if held is None:
+            differ = notes.present
+        else:
+            differ = notes.differ(held)
+            begins = torch.minimum(
+                notes.begins.masked_fill(~notes.present, NEVER), held.begins.masked_fill(~held.present, NEVER)
+            )
+            valid = begins.masked_fill(~differ, NEVER).amin(1)  # (B,) of the row's tokens, those before that position
+            self._lengths = torch.minimum(self._lengths, valid)
+            self._hidden_at = torch.where(valid < self._hidden_at, -1, self._hidden_at)
+        self.tokens_run += self._forward.take_notes(notes, differ, self.label_embedding)
+        self._notes = notes
+
+    def _prepare(self, tokens: torch.Tensor, notes: Notes | None = None) -> None:
+        """Make slots for `tokens` (B, L) and `notes` (B, C, W), empty if the old ones cannot serve."""
         rows, width = tokens.shape
+        note_slots = (0, 0) if notes is None else (notes.tokens.shape[1], notes.tokens.shape[2])
         fits = self._tokens.shape == tokens.shape and self._tokens.device == tokens.device
+        fits = fits and self._note_slots == note_slots
         version = self._weights_version()
         if not fits or self._stale or version != self._version:
+            self._notes = None
             if not fits:
+                self._note_slots = note_slots
                 self._forward = self._new_forward(rows, width)
             self._tokens = torch.full_like(tokens, -1)
             self._lengths = tokens.new_zeros(rows)
@@ -166,9 +207,11 @@ class Engine:
 
     def _new_forward(self, rows: int, width: int) -> CachedForward | UncachedForward:
         self._compatibility.check_length(width)
+        if self._note_slots != (0, 0):
+            masks_with_notes(self.model, width)  # raises if the model cannot be run with any
         if width > self._compatibility.cached_up_to:
             return UncachedForward(self.model)
-        return CachedForward(self.model, rows, width, self._compatibility.window)
+        return CachedForward(self.model, rows, width, self._compatibility.window, self._note_slots)
 
     def _run(self, tokens: torch.Tensor, lengths: torch.Tensor, rows: torch.Tensor | None, width: int) -> torch.Tensor:
         """Hidden states (R, D) at the last tokens of `rows` (R,) (None: all) after running `width` tokens of each."""
@@ -177,4 +220,5 @@ class Engine:
         return self._forward.run(tokens, lengths, rows, width)
 
     def _weights_version(self) -> int:
-        return sum(p._version for p in self.model.parameters())
+        versions = sum(p._version for p in self.model.parameters())
+        return versions + (0 if self.label_embedding is None else self.label_embedding.weight._version)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dyngen_env.lm.engine.masks import AttentionMasks
+from dyngen_env.lm.engine.notes import Notes, embedded
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -30,15 +32,27 @@ class CachedForward:
         model: an attention model.
         num_slots, max_length: B rows of at most L tokens.
         window: how many tokens the model's sliding layers see, None if it has none.
+        note_slots: (C, W), for how many notes of how many tokens a row has room.
 
     Raises:
         ValueError: see `AttentionMasks`.
     """
 
-    def __init__(self, model: PreTrainedModel, num_slots: int, max_length: int, window: int | None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        num_slots: int,
+        max_length: int,
+        window: int | None,
+        note_slots: tuple[int, int] = (0, 0),
+    ):
         from dyngen_env.lm.engine.slots import SlotCache  # imports transformers, which takes seconds
 
-        self.model, self.slots = model, SlotCache(model.config, num_slots, max_length)
+        self._note_slots = note_slots
+        self._before = note_slots[0] * note_slots[1]  # places that stand before a row's own tokens
+        self._start = self._before  # the first of them that is in use
+        self._notes_from: torch.Tensor | None = None  # (B, places in use), see `Notes.seen_from`
+        self.model, self.slots = model, SlotCache(model.config, num_slots, self._before + max_length)
         self._masks, self._positions = AttentionMasks(model, window), torch.arange(max_length, device=model.device)
         parameters = inspect.signature(model.base_model.forward).parameters
         # The latter before transformers 5.24.
@@ -75,15 +89,52 @@ class CachedForward:
         column = torch.arange(1 - width, 1, device=tokens.device)
         positions = (lengths.unsqueeze(1) - 1 + column).clamp(min=0)  # (R, W)
         end = int(lengths.max()) if end is None else end
-        self.slots.aim(rows, positions, end)
+        before, notes_from = self._before, self._notes_from
+        if notes_from is not None and rows is not None:
+            notes_from = notes_from[rows]
+        self.slots.aim(rows, positions + before if before else positions, before + end, self._start)
         output = (self._compiled if compiled else self.model.base_model)(
             input_ids=tokens.gather(1, positions),
             position_ids=positions,
-            attention_mask=self._masks(positions, self._positions[:end]) if mask is None else mask,
+            attention_mask=self._masks(positions, self._positions[:end], notes_from) if mask is None else mask,
             use_cache=True,
             **{self._cache_name: self.slots},
         )
         return output.last_hidden_state[:, -1]
+
+    def take_notes(self, notes: Notes, new: torch.Tensor, label_embedding: nn.Embedding | None = None) -> int:
+        """Rows attend to these notes from now on. Reads on the host.
+
+        Rows without a note at all are run as if there were no such thing, if that is true of every row.
+
+        Args:
+            notes: (B, C, W). new: (B, C) bool, those whose keys and values the slots do not hold.
+            label_embedding: see `notes.embedded`.
+
+        Returns:
+            how many tokens were run, padding included.
+        """
+        width = self._note_slots[1]
+        used = int(notes.present.sum(1).max())
+        self._start = self._before - used * width
+        self._notes_from = notes.seen_from()[:, :used].flip(1).flatten(1) if used else None  # the first is the last
+        row, place = (new & notes.present).nonzero(as_tuple=True)
+        if not len(row):
+            return 0
+        widest = int(notes.lengths[row, place].max())
+        column = torch.arange(widest, device=row.device)
+        where = (self._before - (place + 1) * width).unsqueeze(1) + column  # (R, W)
+        self.slots.aim(row, where, widest, alone=True)
+        self.model.base_model(
+            inputs_embeds=embedded(
+                self.model, notes.tokens[row, place, :widest], notes.labels[row, place], label_embedding
+            ),
+            position_ids=notes.positions()[row, place, :widest],
+            attention_mask=self._masks(column.expand(len(row), -1), column),
+            use_cache=True,
+            **{self._cache_name: self.slots},
+        )
+        return len(row) * widest
 
     @cached_property
     def _compiled(self) -> Callable[..., Any]:
@@ -92,6 +143,8 @@ class CachedForward:
     def fork(self, rows: torch.Tensor) -> None:
         """Slot i becomes a copy of what slot rows[i] holds (rows (B',) int64)."""
         self.slots.fork(rows)
+        if self._notes_from is not None:
+            self._notes_from = self._notes_from[rows]
 
 
 class UncachedForward:

@@ -42,14 +42,49 @@ class AttentionMasks:
         """Whether there is one mask for all layers, True at every token before the new one."""
         return self._kinds == ["full_attention"] and self._additive is None
 
-    def __call__(self, positions: torch.Tensor, cached: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-        """(R, 1, W, end) for tokens at positions (R, W) and cached positions (end,); by kind if there are two."""
+    def __call__(
+        self, positions: torch.Tensor, cached: torch.Tensor, notes_from: torch.Tensor | None = None
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
+        """(R, 1, W, end) for tokens at positions (R, W) and cached positions (end,); by kind if there are two.
+
+        Args:
+            notes_from: (R, S) int64, for S keys that stand before the cached ones: the first position that sees them.
+        """
         full = (cached <= positions.unsqueeze(2)).unsqueeze(1)
+        sliding = full
+        if self._window is not None:
+            sliding = full & (cached > positions.unsqueeze(2) - self._window).unsqueeze(1)
+        if notes_from is not None:
+            seen = (notes_from.unsqueeze(1) <= positions.unsqueeze(2)).unsqueeze(1)  # (R, 1, W, S)
+            full, sliding = torch.cat([seen, full], -1), torch.cat([seen, sliding], -1)
+        return self._as_layers_take_them(full, sliding)
+
+    def of_whole_rows(self, seen_from: torch.Tensor, at: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+        """(N, 1, S, S) for rows of S = C W + T tokens, the notes and then the row; by kind if there are two.
+
+        A note's tokens see what stands before them in the same note, the row's see notes and each other.
+
+        Args:
+            seen_from: (N, C, W) int64, `Notes.seen_from`. at: (T,), the positions of the row's own tokens.
+        """
+        rows, count, width = seen_from.shape
+        of_notes = torch.ones(width, width, dtype=torch.bool, device=at.device).tril()
+        of_notes = torch.block_diag(*[of_notes] * count).bool()  # (C W, C W)
+        upper = torch.cat([of_notes, of_notes.new_zeros(count * width, len(at))], 1)
+        own = at <= at.unsqueeze(1)  # (T, T)
+        seen = seen_from.flatten(1).unsqueeze(1) <= at.unsqueeze(1)  # (N, T, C W)
+
+        def joined(own: torch.Tensor) -> torch.Tensor:
+            lower = torch.cat([seen, own.expand(rows, -1, -1)], 2)
+            return torch.cat([upper.expand(rows, -1, -1), lower], 1).unsqueeze(1)
+
+        sliding = own if self._window is None else own & (at > at.unsqueeze(1) - self._window)
+        return self._as_layers_take_them(joined(own), joined(sliding))
+
+    def _as_layers_take_them(self, full: torch.Tensor, sliding: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
         masks = {"full_attention": full}
         if "sliding_attention" in self._kinds:
-            masks["sliding_attention"] = full
-            if self._window is not None:
-                masks["sliding_attention"] = full & (cached > positions.unsqueeze(2) - self._window).unsqueeze(1)
+            masks["sliding_attention"] = sliding
         if self._additive is not None:
             lowest = torch.finfo(self._additive).min
             masks = {

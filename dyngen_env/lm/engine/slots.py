@@ -17,11 +17,17 @@ class SlotCache(Cache):
     def __init__(self, config: PretrainedConfig, num_slots: int, max_length: int):
         self.num_slots, self.max_length = num_slots, max_length
         self.rows: torch.Tensor | None = None
+        self.start, self.alone = 0, False
         super().__init__(layers=[SlotLayer(self) for _ in range(config.get_text_config().num_hidden_layers)])
 
-    def aim(self, rows: torch.Tensor | None, positions: torch.Tensor, end: int) -> None:
-        """The next forward runs slots `rows` (R,) (None: all) at `positions` (R, W) and attends to positions < end."""
-        self.rows = rows
+    def aim(
+        self, rows: torch.Tensor | None, positions: torch.Tensor, end: int, start: int = 0, alone: bool = False
+    ) -> None:
+        """The next forward runs slots `rows` (R,) (None: all) at `positions` (R, W).
+
+        It attends to start <= positions < end, or, `alone`, to what it writes.
+        """
+        self.rows, self.start, self.alone = rows, start, alone
         self.write_rows = (torch.arange(self.num_slots, device=positions.device) if rows is None else rows)[:, None]
         self.positions, self.end = positions, end
 
@@ -58,19 +64,22 @@ class SlotLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
-        """Write keys and values (R, heads, W, head_dim) and return those to attend to, (R, heads, end, head_dim)."""
+        """Write keys and values (R, heads, W, head_dim), return those to attend to, (R, heads, E, head_dim)."""
         if self.keys is None or self.values is None:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
         cache = self.cache
         self.keys[cache.write_rows, :, cache.positions] = key_states.transpose(1, 2)
         self.values[cache.write_rows, :, cache.positions] = value_states.transpose(1, 2)
+        if cache.alone:
+            return key_states, value_states
+        seen = slice(cache.start, cache.end)
         if cache.rows is None:
-            return self.keys[:, :, : cache.end], self.values[:, :, : cache.end]
-        return self.keys[cache.rows, :, : cache.end], self.values[cache.rows, :, : cache.end]
+            return self.keys[:, :, seen], self.values[:, :, seen]
+        return self.keys[cache.rows, :, seen], self.values[cache.rows, :, seen]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cache.end, 0
+        return self.cache.end - self.cache.start, 0
 
     def get_seq_length(self) -> int:
         return 0  # positions are always given explicitly

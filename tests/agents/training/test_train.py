@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.io_wrapper import GetLogdirSubdirectories
 
 from dyngen_agents.algorithms.dpo import DPOConfig
+from dyngen_agents.algorithms.feedback_conditioned import FeedbackConditionedConfig
 from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
@@ -56,6 +57,33 @@ class StopsAfter:
         if self.left == 0:
             self.stop.signal = signal.SIGINT
         return vowels(text)
+
+
+class Counts:
+    """A user who rates a turn by its letters and asks for more."""
+
+    answers = True
+
+    def begin(self, examples, rngs):
+        return [None] * len(examples)
+
+    def reply(self, dialogues, rngs):
+        return [Feedback("more, please", rating=float(len(d.completions[-1]))) for d in dialogues]
+
+
+class StopsLater(Counts):
+    """A Ctrl-C after so many turns."""
+
+    __name__ = "Counts"
+
+    def __init__(self, turns: int, stop: StopRequest):
+        self.left, self.stop = turns, stop
+
+    def reply(self, dialogues, rngs):
+        self.left -= len(dialogues)
+        if self.left <= 0:
+            self.stop.signal = signal.SIGINT
+        return super().reply(dialogues, rngs)
 
 
 def numbers(run):
@@ -114,6 +142,32 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
     assert records[0]["reward_scale"] == records[1]["reward_scale"] != {"gain": 1.0, "bias": 0.0}
 
 
+def test_a_resumed_run_with_a_memory_equals_an_uninterrupted_one(tiny_config):
+    """The user's words are in the memory alone; inspection and evaluation read it, too."""
+    settings = tiny_config(
+        updates=3, max_turns=2, max_context_tokens=100, reward="rating", words_in_context=False, save_every=1
+    )
+    algorithm = FeedbackConditionedConfig(supervised_updates=1, liked=5.0, note_tokens=8)
+    whole = train(replace(settings, out="whole"), algorithm, user=Counts())
+    stop = StopRequest()
+    run = train(replace(settings, out="parts"), algorithm, user=StopsLater(30, stop), stop=stop)
+    assert open_checkpoint(run).record["iteration"] == 1  # of 16 turns each
+    train(TrainConfig(resume=str(run)), user=Counts())
+    assert numbers(run) == numbers(whole)
+    for name in ("model.safetensors", "training.safetensors"):
+        ours, theirs = load_file(run / name), load_file(whole / name)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert load_file(run / "training.safetensors")["labels"].abs().sum() > 0
+    assert "more, please" in (run / "samples.md").read_text()
+    figures = evaluate(run, 4, user=Counts())
+    assert figures["trained"]["kl_per_token"] != 0
+    assert figures["untrained"]["kl_per_token"] == pytest.approx(0, abs=1e-5)  # it has read the memory, too
+    page = inspect_run(run, 2, user=Counts())
+    assert "memory" in [quantity["key"] for quantity in page["quantities"]]
+    assert "more, please" in json.dumps(page["episodes"])
+
+
 def test_tensorboard_shows_each_run_once(tiny_config, tmp_path):
     """It follows links, and runs/latest is one."""
     runs = [train(tiny_config(updates=1)) for _ in range(2)]
@@ -158,18 +212,6 @@ def test_a_reward_from_python_must_be_given_again(tiny_config):
     run = train(tiny_config(max_minutes=1e-9), reward=vowels)
     with pytest.raises(ValueError, match="reward 'vowels' came from Python"):
         train(TrainConfig(resume=str(run)))
-
-
-class Counts:
-    """A user who rates a turn by its letters and asks for more."""
-
-    answers = True
-
-    def begin(self, examples, rngs):
-        return [None] * len(examples)
-
-    def reply(self, dialogues, rngs):
-        return [Feedback("more, please", rating=float(len(d.completions[-1]))) for d in dialogues]
 
 
 def test_a_user_from_python(tiny_config):
