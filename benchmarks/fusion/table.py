@@ -22,10 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dyngen_agents import GRPOConfig, PPOConfig, REINFORCEConfig, TrainConfig, evaluate, train
+from dyngen_agents.algorithms.feedback_conditioned import FeedbackConditionedConfig
 from dyngen_agents.evaluation.intervals import t_quantile
 
 BASE = TrainConfig(env="dyngen/Dialogue-v0", model="dialogue-lm", updates=30)
 PPO = PPOConfig(learning_rate=1e-3, kl_coef=0.02)
+MEMORY = FeedbackConditionedConfig(learning_rate=1e-3, kl_coef=0.02)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ ARMS: dict[str, Callable[[], Arm]] = {
     "blind": lambda: Arm("rating alone: the user says nothing", PPO, dict(user="muted(simulated)")),
     "words": lambda: Arm("words in the context, PPO", PPO, {}),
     "words, dear": lambda: Arm("the same, KL coefficient 0.1", replace(PPO, kl_coef=0.1), {}),
+    "memory": lambda: Arm("memory alone: no words in the context", MEMORY, dict(words_in_context=False)),
+    "memory and words": lambda: Arm("memory beside words in the context", MEMORY, {}),
     "grpo": lambda: Arm("words in the context, GRPO", GRPOConfig(learning_rate=1e-3, kl_coef=0.02, group_size=8), {}),
     "reinforce": lambda: Arm("words in the context, REINFORCE", REINFORCEConfig(learning_rate=2e-3, kl_coef=0.02), {}),
 }
@@ -76,7 +80,7 @@ def main() -> None:
 
 def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train an arm with a seed and evaluate it: a line of the table's file."""
-    arm, folder = ARMS[name](), arguments.runs / f"{name.replace(', ', '-')}-{seed}"
+    arm, folder = ARMS[name](), arguments.runs / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
     config = replace(BASE, updates=arguments.updates, seed=seed, out=str(folder), **arm.settings)
     if arguments.quick:
         config = replace(config, episodes=16, num_envs=16)

@@ -24,7 +24,8 @@ def test_what_a_run_is_given_reaches_its_env_and_the_rest_is_the_ids_own():
     env = make_env(TrainConfig(max_new_tokens=7, stop=("\n",)), 2, "train")
     assert env.options.given() == dict(
         reward="sentiment", rating_tokens=False, words_in_context=True, max_turns=1, max_new_tokens=7,
-        max_context_tokens=64, context_overflow="end", drafts="visible", prompt_overflow="error", stop=("\n",), banned=(),
+        max_context_tokens=64, context_overflow="end", drafts="visible", prompt_overflow="error", stop=("\n",),
+        banned=(),
     )  # fmt: skip
     assert RewardBench(**given).plan().training.given() == given
 
