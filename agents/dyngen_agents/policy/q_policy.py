@@ -13,6 +13,7 @@ from dyngen_agents.policy.q_heads import QHeads
 from dyngen_env.lm.draw import draw
 from dyngen_env.lm.engine.engine import Engine
 from dyngen_env.lm.engine.heads import lm_head
+from dyngen_env.lm.engine.notes import Notes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,5 +61,5 @@ class TiltedEngine(Engine):
         self.logits_of = logits_of
 
     @torch.no_grad()
-    def next_logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        return self.logits_of(self.next_hidden(tokens, lengths))
+    def next_logits(self, tokens: Tensor, lengths: Tensor, notes: Notes | None = None) -> Tensor:
+        return self.logits_of(self.next_hidden(tokens, lengths, notes))
