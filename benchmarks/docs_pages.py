@@ -111,8 +111,8 @@ def environment_page(name: str, env: RegisteredEnv, scores: Mapping[str, Any]) -
             [(f"`{reason}`", why) for reason, why in ENDS.items() if reason in (TALKING if answers else ALONE)],
         ),
         "## Keywords",
-        "Of `gym.make` and `gym.make_vec`; the last two of `gym.make_vec` alone. Without `model`, `tokenizer` and "
-        "`prompts` the env has the tokenizer of reviews-lm, and its prompts are beginnings of film reviews.",
+        "Of `gym.make` and `gym.make_vec`; the last two of `gym.make_vec` alone. "
+        + ("" if "prompts" in env.keywords else _WITHOUT),
         table(("keyword", "default", "meaning"), _keywords(env)),
         "## Scores",
         _scores(scores),
@@ -147,6 +147,12 @@ differences, products and multiples are rewards, too. One's own is a function, w
 _USERS = """\
 By name on the command line and in Python: `--user simulated`, `user="muted(simulated(wants=2))"`. One's own is an
 object like `dyngen_env.users.User`: from Python as it is, on the command line as `--user mine.py:Name`."""
+
+
+_WITHOUT = (
+    "Without `model`, `tokenizer` and `prompts` the env has the tokenizer of reviews-lm, and its prompts are "
+    "beginnings of film reviews."
+)
 
 
 def _who_answers(env: RegisteredEnv, user: Any) -> tuple[str, ...]:

@@ -46,6 +46,33 @@ ENVS = {
         ),
         {"v0": "first version, in dyngen-env 0.1.0"},
     ),
+    "dyngen/Maze-v0": RegisteredEnv(
+        "Find the way out of a maze that is described in words, by moves in words such as `move left`, from any of its "
+        "25 places: the fully observed maze of LMRL-Gym. A move costs 1, words that are no move cost 4, the move to "
+        "the goal is free, and after 100 moves it is over. The best policy has a mean return of -6.84.",
+        dict(
+            model="maze-lm",
+            prompts="maze",
+            user="maze",
+            reward="4*rating - 100*illegal",
+            max_turns=100,
+            max_new_tokens=4,
+            max_context_tokens=2048,
+        ),
+        {"v0": "first version, in dyngen-env 0.3.0"},
+    ),
+    "dyngen/RandomWalk-v0": RegisteredEnv(
+        "Walk from a letter to `a` on a directed graph of 21 letters that the agent is not shown, with as few letters "
+        "as can be: the random walks of trlX. It is paid how near it comes to the shortest walk, from 0 to 1.",
+        dict(
+            model="walk-lm",
+            prompts="random_walk",
+            reward="walk_optimality",
+            max_new_tokens=9,
+            max_context_tokens=16,
+        ),
+        {"v0": "first version, in dyngen-env 0.3.0"},
+    ),
 }
 
 

@@ -39,11 +39,12 @@ class TaskOptions:
     """
 
     model: Annotated[str | None, EnvDefault(None)] = None
-    """A language model: "reviews-lm", "dialogue-lm", "smollm2", a hub id, a folder, a run, a .gguf file. A run trains
-    it; an env reads its tokenizer and its context window, and no weights unless a reward or a user asks for them."""
+    """A language model: "reviews-lm", "dialogue-lm", "maze-lm", "walk-lm", "smollm2", a hub id, a folder, a run, a
+    .gguf file. A run trains it; an env reads its tokenizer and its context window, and no weights unless a reward or a
+    user asks for them."""
     prompts: Annotated[str | None, EnvDefault(None)] = None
-    """A .txt or .jsonl file. Runs hold out a tenth of it for evaluation. Python also takes lists of texts, and `Task`
-    objects."""
+    """A .txt or .jsonl file, of which runs hold out a tenth for evaluation, or a list that comes with the package:
+    "maze", "random_walk". Python also takes lists of texts, and `Task` objects."""
     reward: Annotated[str | None, EnvDefault("fluency")] = None
     """An expression, such as "sentiment + 0.1*fluency". Runs also read "mine.py:fn", and Python takes functions of the
     text and `Reward` objects."""

@@ -26,6 +26,7 @@ from dyngen_env.rewards.transforms.clip import Clip
 from dyngen_env.rewards.transforms.delay import delayed
 from dyngen_env.rewards.transforms.normalise import Normalised
 from dyngen_env.rewards.transforms.shaping import Shaping, shaped
+from dyngen_env.rewards.walk_optimality import WalkOptimality
 
 REWARDS: dict[str, Callable[..., Reward]] = {
     "discriminator": DiscriminatorScore,
@@ -47,6 +48,7 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "sentiment": Sentiment,
     "similarity": Similarity,
     "topic": Topic,
+    "walk_optimality": WalkOptimality,
 }
 
 WRAPPERS: dict[str, Callable[..., Reward]] = {
@@ -97,6 +99,7 @@ __all__ = [
     "Similarity",
     "TextReward",
     "Topic",
+    "WalkOptimality",
     "as_reward",
     "delayed",
     "make_reward",

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dyngen_env.assets.reviews import film_continuations
+from dyngen_env.tasks.named import NAMED
 from dyngen_env.tasks.task import Task
 from dyngen_env.types import Example
 
@@ -51,9 +52,11 @@ def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str
     Args:
         source: a list of texts or Examples; a `.txt` file with a prompt on each line; a `.jsonl` file with an object on
             each line, which has a `prompt`, may have a `reference`, and whose other fields become the Example's
-            `facts`; or None for the beginnings of the film reviews that come with the package.
+            `facts`; the name of a list that comes with the package ("maze", "random_walk"); or None for the beginnings
+            of the film reviews that come with it.
         split: the part of the prompts to draw from: "train" (80%), "tune" (10%) or "eval" (10%), told apart by a hash
-            of the text. None means "train" for the film reviews, and everything for prompts of your own.
+            of the text. None means "train" for the film reviews, and everything for prompts of your own. The lists that
+            are called by name are small worlds whole: every part has all of their prompts.
 
     Raises:
         ValueError: an unknown split, no prompts, or a line that cannot be read; the message names file and line.
@@ -62,7 +65,12 @@ def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str
     if split is not None and split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
     if not isinstance(source, str | Path | Iterable | None):
-        raise ValueError(f"prompts={source!r}: expected a list of texts, a path of a .txt or .jsonl file, or a Task")
+        raise ValueError(
+            f"prompts={source!r}: expected a list of texts, a path of a .txt or .jsonl file, "
+            f"one of {', '.join(map(repr, NAMED))}, or a Task"
+        )
+    if isinstance(source, str) and source in NAMED:
+        return Prompts(NAMED[source]())
     if source is None:
         pairs = film_continuations(split or "train")
         return Prompts([Example(prompt) for prompt, _ in pairs], [Example(*pair) for pair in pairs])
@@ -111,7 +119,8 @@ def as_example(prompt: str | Example) -> Example:
 def _read_file(path: Path) -> list[Example]:
     if path.suffix not in (".txt", ".jsonl"):
         raise ValueError(
-            f"prompts file {path} ends in {path.suffix or 'nothing'!r}: expected .txt or .jsonl. For prompts "
+            f"prompts file {path} ends in {path.suffix or 'nothing'!r}: expected .txt or .jsonl, or one of "
+            f"{', '.join(map(repr, NAMED))}. For prompts "
             f"themselves give a list, as in prompts=[{str(path)!r}]"
         )
     if path.is_dir():

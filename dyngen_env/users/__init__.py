@@ -6,6 +6,7 @@ from typing import cast
 from dyngen_env.expressions import Grammar
 from dyngen_env.users.console import ConsoleUser
 from dyngen_env.users.lm import LMUser
+from dyngen_env.users.maze import MazeUser
 from dyngen_env.users.muted import MutedUser
 from dyngen_env.users.replay import ReplayUser
 from dyngen_env.users.returning import ReturningUser
@@ -16,6 +17,7 @@ from dyngen_env.users.user import Silent, User
 USERS: dict[str, Callable[..., User]] = {
     "console": ConsoleUser,
     "lm": LMUser,
+    "maze": MazeUser,
     "raters": raters,
     "replay": ReplayUser,
     "scripted": ScriptedUser,
@@ -51,6 +53,7 @@ __all__ = [
     "WRAPPERS",
     "ConsoleUser",
     "LMUser",
+    "MazeUser",
     "MutedUser",
     "ReplayUser",
     "ReturningUser",

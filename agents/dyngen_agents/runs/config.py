@@ -12,6 +12,7 @@ from dyngen_agents.runs.imported import is_imported, with_absolute_path
 from dyngen_env.envs.options import TaskOptions
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.sources import NAMES
+from dyngen_env.tasks.named import NAMED
 
 Config = TypeVar("Config")
 
@@ -109,7 +110,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """
 
     def absolute(name: str | None) -> str | None:
-        is_path = name is not None and name not in NAMES and Path(name).expanduser().exists()
+        is_path = name is not None and name not in (*NAMES, *NAMED) and Path(name).expanduser().exists()
         return str(Path(name).expanduser().absolute()) if is_path else name  # type: ignore[arg-type]
 
     banned: Any = config.banned and tuple(absolute(word) if word.endswith(".txt") else word for word in config.banned)
