@@ -199,7 +199,7 @@ def main() -> None:
     recipe = RECIPES[args.world]
     _, played = BEHAVIOUR[args.world]
     tokenizer = tokenizer_of(recipe)
-    model = train(recipe, tokenizer, played(recipe.episodes, recipe.seed))
+    model: Any = train(recipe, tokenizer, played(recipe.episodes, recipe.seed))
     args.out.mkdir(parents=True, exist_ok=True)
     save(model, tokenizer, args.out)
     log.info("written to %s", args.out)
