@@ -6,8 +6,8 @@ import torch
 
 from dyngen_env.rewards.base import Reward
 from dyngen_env.rewards.payments import pay_turns
+from dyngen_env.scoring.worlds.random_walk import optimality
 from dyngen_env.types import Transition
-from dyngen_env.worlds.random_walk import optimality
 
 
 class WalkOptimality(Reward):

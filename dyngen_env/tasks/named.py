@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dyngen_env.scoring.worlds import maze, random_walk
 from dyngen_env.types import Example
-from dyngen_env.worlds import maze, random_walk
 
 
 def maze_starts() -> Sequence[Example]:

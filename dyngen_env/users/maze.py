@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dyngen_env.scoring.worlds.maze import DISTANCES, GOAL, MOVES, Position, after, describe
 from dyngen_env.types import Dialogue, Example, Feedback
-from dyngen_env.worlds.maze import DISTANCES, GOAL, MOVES, Position, after, describe
 
 _POSITIONS = {describe(position): position for position in DISTANCES}
 

@@ -21,11 +21,11 @@ import numpy as np
 from dyngen_agents.data.encoding import encoded_anew
 from dyngen_agents.data.episodes import Episode, write_episodes
 from dyngen_env.lm.loading.models import load_tokenizer
+from dyngen_env.scoring.worlds import maze, random_walk
 from dyngen_env.text.huggingface import adapted
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Example
 from dyngen_env.users.maze import MazeUser
-from dyngen_env.worlds import maze, random_walk
 
 log = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from dyngen_agents.data.episodes import Episode
 from dyngen_agents.pretraining.behaviour import BEHAVIOUR, with_tokens
 from dyngen_agents.pretraining.make_reviews_lm import IGNORED, save
+from dyngen_env.scoring.worlds import maze, random_walk
 from dyngen_env.text.huggingface import adapted
 from dyngen_env.text.padding import pad_rows
 from dyngen_env.types import Example
-from dyngen_env.worlds import maze, random_walk
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from dyngen_agents.data.episodes import read_episodes, write_episodes
 from dyngen_agents.pretraining.behaviour import maze_episodes, walk_episodes, with_tokens
 from dyngen_agents.pretraining.make_tiny_lm import IGNORED, RECIPES, batches, cut, tokenizer_of
 from dyngen_env.lm.loading.models import load_tokenizer
+from dyngen_env.scoring.worlds.random_walk import optimality
 from dyngen_env.text.huggingface import adapted
-from dyngen_env.worlds.random_walk import optimality
 
 
 def tokenizer(name):

@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from dyngen_env.scoring.worlds.random_walk import EDGES, SHORTEST, STARTS, optimality
 from dyngen_env.tasks import read_prompts
 from dyngen_env.testing import check_reward
-from dyngen_env.worlds.random_walk import EDGES, SHORTEST, STARTS, optimality
 
 
 def test_the_graph_is_the_one_that_trlx_draws_with_its_default_seed():

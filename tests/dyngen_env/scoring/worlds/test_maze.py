@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from dyngen_env import Dialogue, Example, Feedback
+from dyngen_env.scoring.worlds.maze import BEST_MOVES, DISTANCES, FREE, GOAL, MOVES, STARTS, after, describe
 from dyngen_env.tasks import read_prompts
 from dyngen_env.testing import check_task
 from dyngen_env.users import make_user
-from dyngen_env.worlds.maze import BEST_MOVES, DISTANCES, FREE, GOAL, MOVES, STARTS, after, describe
 
 
 def test_places_are_described_in_the_words_of_lmrl_gym():
