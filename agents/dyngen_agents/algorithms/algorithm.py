@@ -146,7 +146,8 @@ class Algorithm(Protocol):
     def update(self, batch: Trajectories) -> dict[str, float]:
         """Learn from a batch, and return metrics.
 
-        They hold at least what progress and learning curve show: "kl_per_token" and "entropy", in nats.
+        They hold at least what progress and learning curve show: "kl_per_token" and "entropy", in nats. If there is a
+        "validation", the checkpoint where it is highest is kept beside the last.
 
         Raises:
             FloatingPointError: a loss or a gradient is not finite.

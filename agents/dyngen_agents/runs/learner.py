@@ -110,6 +110,8 @@ class Learner:
         )
         self._read_recorded()
         self.iteration, self.seconds, self.reward_scale = 0, 0.0, RewardScale()
+        self.validation: float | None = None  # "validation" of the last update, if the algorithm has such a metric,
+        self.best_validation: float | None = None  # and of the best checkpoint
         if checkpoint is not None:
             self._restore(checkpoint)
         elif config.normalise_reward:
@@ -146,6 +148,7 @@ class Learner:
         if not torch.stack([parameter.isfinite().all() for parameter in self.policy.parameters()]).all():
             raise FloatingPointError("a weight is not finite after the optimizer's step")
         self.iteration += 1
+        self.validation = learned.get("validation")
         returns = batch.episode_returns
         return {
             "update": self.iteration,
@@ -159,6 +162,15 @@ class Learner:
             "idle_share": batch.idle_share,
             **learned,
         }
+
+    def is_best(self) -> bool:
+        """Whether the last update has a higher "validation" than all those for which this was asked before."""
+        better = self.validation is not None and (
+            self.best_validation is None or self.validation > self.best_validation
+        )
+        if better:
+            self.best_validation = self.validation
+        return better
 
     def save(self, run: Path) -> None:
         """Write the checkpoint of this moment. Raises OSError as `save_checkpoint`."""
@@ -175,6 +187,7 @@ class Learner:
             "banned": [] if self.env.banned is None else list(self.env.banned.words),
             "algorithm_state": state.values,
             "reward_scale": asdict(self.reward_scale),
+            "best_validation": self.best_validation,
             "versions": versions(),
         }
         save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), state.tensors, record, state.files)
@@ -211,6 +224,7 @@ class Learner:
         record = checkpoint.record
         self.iteration, self.seconds = record["iteration"], record["seconds"]
         self.reward_scale = RewardScale(**record["reward_scale"])
+        self.best_validation = record.get("best_validation")
         self.algorithm.load_state(checkpoint.algorithm_state())
 
 

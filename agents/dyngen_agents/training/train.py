@@ -38,6 +38,8 @@ from dyngen_env.users import User
 
 __all__ = ["TrainConfig", "train"]
 
+BEST = "best"  # in a run's folder: its checkpoint with the highest "validation", a run of its own
+
 log = logging.getLogger(__name__)
 
 
@@ -53,6 +55,7 @@ def train(
     """Train a language model, or go on with a run, and return the run's folder.
 
     The folder is a checkpoint at any time (see `runs.checkpoint`), with metrics.jsonl, learning_curve.png, samples.md.
+    Of an algorithm with a metric "validation" the folder best/ in it holds the checkpoint where that was highest.
     TensorBoard's events are where `tensorboard_folder` says. The first Ctrl-C ends the run early, saved;
     `config.resume` goes on with it.
 
@@ -182,6 +185,8 @@ class _Loop:
 
     def _write(self) -> None:
         self.metrics_log.sync()
+        if self.learner.is_best():  # first: killed between the two, a resumed run comes here again
+            self.learner.save(self.folder / BEST)
         self.learner.save(self.folder)
         title = f"{Path(self.learner.model).name} learns by {self.learner.name} in {self.learner.config.env}"
         draw_learning_curve(self.folder / "learning_curve.png", read_metrics(self.folder), title)

@@ -194,6 +194,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, human):
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     names = ("d_accuracy", "text_distance", "self_bleu", "policy_loss", "distinct_2")
     assert [[m[n] for n in names] for m in read_metrics(run)] == [[m[n] for n in names] for m in read_metrics(whole)]
+    # Saved after updates 2 and 4: the better of the two is kept.
+    figures = [m.get("validation") for m in read_metrics(run)]
+    assert figures[0] is None
+    for folder in (run, whole):
+        assert open_checkpoint(folder / "best").record["iteration"] == (2 if figures[1] > figures[3] else 4)
     page = inspect_run(run, 2, reward=stopping_after(10**9, StopRequest()))
     assert [quantity["key"] for quantity in page["quantities"]][:4] == ["reward", "learned", "advantage", "human"]
     # What it has learned pays others.
