@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dyngen_env.types import Dialogue, Example, Feedback
-from dyngen_env.users.user import User, begin_after, cuts_in
+from dyngen_env.users.user import User, begin_after, cuts_in, most_drafts
 
 
 class MutedUser:
@@ -24,6 +24,7 @@ class MutedUser:
 
     def __init__(self, user: User):
         self.user, self.answers, self.cuts_in = user, user.answers, cuts_in(user)
+        self.drafts = most_drafts(user)
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[Any]:
         return self.user.begin(examples, rngs)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dyngen_env.types import Dialogue, Example, Feedback, Visit
-from dyngen_env.users.user import User, begin_after, cuts_in
+from dyngen_env.users.user import User, begin_after, cuts_in, most_drafts
 
 
 class ReturningUser:
@@ -35,6 +35,7 @@ class ReturningUser:
             raise ValueError(f"episodes={episodes!r}: expected how often each person comes, a whole number from 1 on")
         self.user, self.episodes = user, episodes
         self.answers, self.cuts_in = user.answers, cuts_in(user)
+        self.drafts = most_drafts(user)
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[Visit]:
         return self.begin_after([None] * len(examples), examples, rngs)

@@ -74,6 +74,11 @@ def cuts_in(user: User) -> bool:
     return bool(getattr(user, "cuts_in", False))
 
 
+def most_drafts(user: User) -> int:
+    """How often a turn may be written at most, as the user says by an attribute `drafts`; 1 if there is none."""
+    return int(getattr(user, "drafts", 1))
+
+
 def begin_after(
     user: User, before: Sequence[Any], examples: Sequence[Example], rngs: Sequence[np.random.Generator]
 ) -> Sequence[Any]:

@@ -135,7 +135,7 @@ class BehaviourCloning:
             imitated = imitated.take(best_rows(imitated.episode_returns, c.top_fraction))
 
         def piece_terms(piece: Piece) -> dict[str, Tensor]:
-            new = self.policy.evaluate(piece.of(imitated.tokens), piece.of(imitated.completion_mask))
+            new = imitated.read(piece.rows, piece.width, lambda t, m: self.policy.evaluate(t, m))
             return {"loss": -new.logprobs, "entropy": new.entropies}
 
         metrics = gradient_pass(

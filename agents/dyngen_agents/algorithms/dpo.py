@@ -151,7 +151,7 @@ class DPO:
     def _margins(self, batch: Trajectories, pairs: Tensor, width: int, ref_sums: Tensor) -> Tensor:
         """β (log π/π_ref of the first − of the second), (p,), of pairs (p, 2) of rows; ref_sums (N,) of episodes."""
         rows = pairs.flatten()
-        new = self.common.policy.evaluate(batch.tokens[rows, :width], batch.completion_mask[rows, :width])
+        new = batch.read(rows, width, lambda t, m: self.common.policy.evaluate(t, m))
         log_ratios = (new.logprobs.sum(1) - ref_sums[rows]).view(-1, 2)
         return self.common.kl_control.coef * (log_ratios[:, 0] - log_ratios[:, 1])
 

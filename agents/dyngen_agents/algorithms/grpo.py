@@ -101,7 +101,7 @@ class GRPO:
         Raises:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
-        c, width = self.config, batch.tokens.shape[1]
+        c, width = self.config, batch.longest_token_row
         rewards, ref_logprobs = self.common.penalised_rewards(batch)
         advantages = self.advantages(rewards, batch)
         spread = has_spread(batch.episode_returns, batch.groups)

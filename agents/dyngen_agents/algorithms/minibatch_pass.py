@@ -14,6 +14,7 @@ from dyngen_agents.distributed.processes import SINGLE_PROCESS, Processes
 from dyngen_agents.functional.losses import masked_sum_over
 from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
 from dyngen_agents.policy.reference import Reference
+from dyngen_env.lm.engine.notes import Notes
 
 
 @dataclass(frozen=True)
@@ -86,17 +87,13 @@ def minibatch_pass(
     mismatches: list[Tensor] = []  # of each piece of the first minibatch, see `_mismatch`
     compared = 0  # tokens of that minibatch
 
+    def evaluate(tokens: Tensor, chosen: Tensor, notes: Notes | None = None) -> Evaluation:
+        return policy.evaluate(tokens, chosen, entropy_gradient, reference, value_gradient, notes)
+
     def piece_terms(piece: Piece) -> dict[str, Tensor]:
         nonlocal compared
         completion_mask = piece.of(mask)
-        new = policy.evaluate(
-            piece.of(batch.tokens),
-            completion_mask,
-            entropy_gradient,
-            reference,
-            value_gradient,
-            batch.notes_of(piece.rows),
-        )
+        new = batch.read(piece.rows, piece.width, evaluate)
         if piece.minibatch == 0:
             mismatches.append(_mismatch(new.logprobs, piece.of(batch.logprobs), completion_mask))
             compared = piece.tokens

@@ -32,9 +32,7 @@ def map_in_batches(
     lengths = batch.lengths.cpu()  # read once: on a GPU every other read would wait for the forwards under way
     for rows in by_length(processes.share(torch.arange(len(batch))), lengths, max_tokens):
         piece, width = rows.to(device), int(lengths[rows].max())
-        notes = batch.notes_of(piece)
-        arguments = (batch.tokens[piece, :width], batch.completion_mask[piece, :width])
-        out[piece, :width] = function(*arguments) if notes is None else function(*arguments, notes)
+        out[piece, :width] = batch.read(piece, width, function)
     processes.add([out])  # zero where another process filled it in
     return out
 

@@ -58,7 +58,8 @@ class EpisodeStore:
         return torch.cat(parts)
 
     def add(self, batch: Trajectories) -> None:
-        """Take in the episodes of a batch."""
+        """Take in the episodes of a batch. Raises ValueError if the context of one was cut."""
+        batch.require_whole("a store of episodes")
         batch = batch.to("cpu")
         stopped = batch.stopped.tolist() if batch.stops or batch.finish_reasons else [False] * len(batch)
         lengths, bootstrap = batch.lengths.tolist(), batch.bootstrap.tolist()

@@ -80,7 +80,9 @@ def recorded(batch: Trajectories, examples: Sequence[Example], model: str, polic
         talk, reason = batch.dialogues[row], batch.finish_reasons[row]
         texts, feedback = ((batch.texts[row],), ()) if talk is None else _turns_of(talk, reason)
         tokens = _tokens_of(batch, row, model)
-        known = tokens if len(tokens.turns) == len(texts) else None  # turns with nothing between them run together
+        one_row = len(batch.starts[row]) == 1 if batch.starts else True  # else the ids are those of several contexts
+        # Turns with nothing between them run together.
+        known = tokens if one_row and len(tokens.turns) == len(texts) else None
         out.append(Episode(example, texts, feedback, talk is not None, reason, policy, known))
     return out
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from dyngen_agents.data.encoding import encoded_anew
 from dyngen_agents.data.episode_store import EpisodeStore, StoredEpisode
 from dyngen_agents.data.episodes import EPISODES, Episode, EpisodeTokens, as_record, read_episodes, recorded
-from dyngen_agents.data.rollout import Act, collect
+from dyngen_agents.data.rollout import Act, can_be_cut, collect
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.loading.models import context_window, load_config, load_tokenizer
 from dyngen_env.text.huggingface import adapted
@@ -64,6 +64,11 @@ def record(
         FileExistsError: the folder has something in it.
         ValueError: as `collect`, or two turns of the agent have nothing between them.
     """
+    if can_be_cut(env):
+        raise ValueError(
+            "a recording keeps an episode as one row of tokens, and this env takes tokens out of contexts: record with "
+            'context_overflow="end" and drafts="visible", and a larger max_context_tokens'
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is not empty: choose another folder for the recording")
     folder.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,9 @@ class Listener(Protocol):
     def forget(self) -> None:
         """All rows begin anew, with other people."""
 
+    def cut(self, rows: Tensor) -> None:
+        """The contexts of rows (R,) have lost tokens: what was noted so far counts from their first token on."""
+
     def hear(self, env: TextGenVectorEnv, lengths: Tensor, ended: Sequence[Any]) -> None:
         """Look at `env.dialogues` before the next token of each row is chosen.
 
@@ -77,6 +80,9 @@ class Player(Protocol):
 
     def clear(self, ended: Tensor) -> None:
         """New episodes begin in rows (R,)."""
+
+    def cut(self, rows: Tensor) -> None:
+        """In rows (R,) the episodes go on in other token rows: what was chosen so far stands there no more."""
 
     def finish(self) -> None:
         """No more is played."""
@@ -142,6 +148,11 @@ class TokenByToken:
     def clear(self, ended: Tensor) -> None:
         for buffer in (self.logprobs, self.values, self.chosen):
             buffer[ended] = 0
+
+    def cut(self, rows: Tensor) -> None:
+        self.clear(rows)
+        if self._listener is not None:
+            self._listener.cut(rows)
 
     def finish(self) -> None:
         """There is nothing to do."""
@@ -218,6 +229,9 @@ class SeveralTokens:
 
     def notes_of(self, rows: Tensor) -> dict[str, Tensor]:
         return {}
+
+    def cut(self, rows: Tensor) -> None:
+        self.decoder.clear(rows)
 
     def clear(self, ended: Tensor) -> None:
         self.decoder.clear(ended)

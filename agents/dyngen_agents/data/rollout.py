@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from dyngen_agents.data.playing import Act, Player, player
+from dyngen_agents.data.segments import Columns, CutEpisodes, Starts
 from dyngen_agents.data.trajectories import Trajectories, join
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.mdp.rules import ended_by_agent
@@ -32,7 +33,8 @@ def collect(
     on_token: Callable[[int], None] | None = None,
     steps: int | None = None,
 ) -> Trajectories:
-    """Play whole episodes and return them, in the order of rows.
+    """Play whole episodes and return them, in the order of rows. Where the env takes tokens out of contexts, an episode
+    is all of its token rows, one behind the other (`data.segments`).
 
     Args:
         env: `output="torch"`, `autoreset_mode="same_step"`, tokens as observations.
@@ -91,6 +93,7 @@ def _play(
     busy = np.zeros_like(left)  # and how many tokens it has been given
     clock = 0
     finished: list[tuple[Tensor, Trajectories]] = []
+    cuts = CutEpisodes()
     last_of_row: dict[
         int, tuple[list[int], int, int]
     ] = {}  # where the waiting of a row's last episode stands, and since when
@@ -105,6 +108,13 @@ def _play(
             continue
         rewards.scatter_(1, outcome.at, outcome.rewards.unsqueeze(1))
         infos, truncated = outcome.infos, outcome.truncated
+        if "segment" in infos:
+            lost = infos["_segment"].nonzero().squeeze(1)
+            before = Columns(infos["segment"], player.chosen, player.logprobs, player.values, rewards)
+            counted = lost[torch.from_numpy(left > 0).to(lost.device)[lost]]
+            cuts.cut(counted, before, player.notes_of(counted))
+            player.cut(lost)
+            rewards[lost] = 0
         if "final_obs" not in infos:
             continue
         ended = (outcome.terminated | truncated).nonzero().squeeze(1)
@@ -120,12 +130,13 @@ def _play(
             talks = info.get("dialogue", [None] * env.num_envs)
             terms = {k: v[counted].float() for k, v in info["reward_terms"].items() if not k.startswith("_")}
             waited = (clock - began - busy)[rows].tolist()
+            seen = Columns(final, *(x[counted] for x in (player.chosen, player.logprobs, player.values, rewards)))
+            starts, notes = list[Starts](), player.notes_of(counted)
+            if can_be_cut(env):
+                seen, starts, notes = cuts.whole(counted, seen, notes)
             part = Trajectories(
-                tokens=final,
-                completion_mask=player.chosen[counted],
-                logprobs=player.logprobs[counted],
-                values=player.values[counted],
-                rewards=rewards[counted],
+                **seen._asdict(),
+                starts=starts,
                 bootstrap=last,
                 groups=counted,
                 prompts=[prompts[row] for row in rows],
@@ -133,7 +144,7 @@ def _play(
                 finish_reasons=[info["finish_reason"][row] for row in rows],
                 reward_terms=terms,
                 dialogues=[talks[row] for row in rows],
-                notes=player.notes_of(counted),
+                notes=notes,
                 waited=waited,
             )
             finished.append((counted, part))
@@ -142,6 +153,7 @@ def _play(
         rewards[ended] = 0
         player.clear(ended)
         every = ended.tolist()
+        cuts.forget(every)
         began[every], busy[every] = clock, 0
         examples = env.examples
         for row in every:
@@ -152,6 +164,11 @@ def _play(
     # By row, and in a row by time: the order does not depend on which episode was short.
     rows_of = torch.cat([rows for rows, _ in finished])
     return join([part for _, part in finished]).take(rows_of.argsort(stable=True))
+
+
+def can_be_cut(env: TextGenVectorEnv) -> bool:
+    """Whether the env takes tokens out of contexts, so that an episode has several token rows (`data.segments`)."""
+    return env.options.context_overflow == "drop_oldest" or env.options.drafts == "hidden"
 
 
 def quota(episodes: int, rows: int) -> Tensor:
@@ -166,16 +183,6 @@ def _check(
         raise ValueError(
             'collect needs an env with output="torch" and autoreset_mode="same_step", got '
             f"output={env.output!r}, autoreset_mode={env.autoreset_mode.value!r}"
-        )
-    if env.options.context_overflow == "drop_oldest":
-        raise ValueError(
-            'collect keeps whole episodes as token rows, and context_overflow="drop_oldest" takes tokens out of them: '
-            'train with context_overflow="end" and a larger max_context_tokens'
-        )
-    if env.options.drafts == "hidden":
-        raise ValueError(
-            'collect keeps whole episodes as token rows, and drafts="hidden" takes tokens out of them: train with '
-            'drafts="visible"'
         )
     if episodes < 1:
         raise ValueError(f"episodes={episodes} must be positive")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dyngen_agents.data.segments import Read, Starts, read_apart
 from dyngen_env.lm.engine.notes import Notes
 
 
@@ -19,6 +20,9 @@ class Trajectories:
     At a position p where `completion_mask` is True the agent chose `tokens[:, p]` after reading `tokens[:, :p]`:
     `logprobs` holds the behaviour policy's log-prob of that choice, `values` the V it saw before, `rewards` what the
     env paid for it. Elsewhere these are zero.
+
+    An episode whose context was cut stands in its row as several token rows, one behind the other (`data.segments`): at
+    a position of the one that begins at b the agent has read `tokens[:, b:p]`.
     """
 
     tokens: Tensor  # (N, L) int64, right-padded with -1
@@ -36,6 +40,7 @@ class Trajectories:
     dialogues: Sequence[list[dict[str, Any]] | None] = ()  # as `info["dialogue"]` has them; None where nobody answers
     notes: dict[str, Tensor] = field(default_factory=dict)  # what the policy attended to beside each row, if anything
     waited: Sequence[int] = ()  # token-steps for which a row stood still in an episode, or after it for other rows
+    starts: Sequence[Starts] = ()  # where the token rows of each episode begin; empty if no context could be cut
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -67,9 +72,44 @@ class Trajectories:
     def notes_of(self, rows: Tensor) -> Notes | None:
         """What the policy attended to in the episodes `rows` (R,) beside their tokens; None if there was no such thing.
 
-        `lm.engine.notes` says what notes are; a note counts from a position of its row on.
+        `lm.engine.notes` says what notes are; a note counts from a position of its row on, all later token rows included.
         """
         return Notes(**{name: tensor[rows] for name, tensor in self.notes.items()}) if self.notes else None
+
+    def read(self, rows: Tensor, width: int, function: Callable[..., Read]) -> Read:
+        """What a function of token rows, their completion masks and, of a batch with notes, their `Notes` says of rows
+        (n,), of which `width` columns are wanted. The token rows of an episode are read one by one.
+
+        Args:
+            function: a forward pass, (tokens (s, t), completion_mask (s, t)) or (tokens, completion_mask, notes) ->
+                (s, t) or a named tuple of such, zero where the mask is False.
+
+        Returns:
+            its tensors, (n, width) each, aligned with the batch.
+        """
+        tokens, mask, notes = self.tokens[rows, :width], self.completion_mask[rows, :width], self.notes_of(rows)
+        starts = [self.starts[row] for row in rows.tolist()] if self.starts else []
+        if any(len(begins) > 1 for begins in starts):
+            return read_apart(function, tokens, mask, starts, notes)
+        return function(tokens, mask) if notes is None else function(tokens, mask, notes)
+
+    def require_whole(self, who: str) -> None:
+        """Raises ValueError if an episode has several token rows. who: whom the message names, who cannot take them."""
+        if any(len(begins) > 1 for begins in self.starts):
+            raise ValueError(
+                f"{who} takes an episode as one row of tokens, and here contexts were cut: use an env with "
+                'context_overflow="end" and drafts="visible", and a larger max_context_tokens'
+            )
+
+    @property
+    def longest_token_row(self) -> int:
+        """How long token rows are, with padding: L if no context was cut, else the length of the longest of them."""
+        if not self.starts:
+            return self.tokens.shape[1]
+        ends = [[*begins[1:], length] for begins, length in zip(self.starts, self.lengths.tolist(), strict=True)]
+        return max(
+            e - b for begins, of_row in zip(self.starts, ends, strict=True) for b, e in zip(begins, of_row, strict=True)
+        )
 
     @property
     def stopped(self) -> Tensor:
@@ -110,12 +150,20 @@ def join(parts: Sequence[Trajectories]) -> Trajectories:
     for name in (field_.name for field_ in fields(Trajectories)):
         values = [getattr(part, name) for part in parts]
         if isinstance(values[0], Tensor):
-            joined[name] = torch.cat(values)
+            joined[name] = torch.cat(_as_wide(values, fill=-1 if name == "tokens" else 0))
         elif isinstance(values[0], dict):
             joined[name] = {key: torch.cat([value[key] for value in values]) for key in values[0]}
         else:
             joined[name] = [item for value in values for item in value]
     return Trajectories(**joined)
+
+
+def _as_wide(tensors: list[Tensor], fill: int) -> list[Tensor]:
+    """Tensors (N, L) of several L, padded to the widest; others as they are."""
+    if tensors[0].dim() < 2 or len({x.shape[1] for x in tensors}) == 1:
+        return tensors
+    width = max(x.shape[1] for x in tensors)
+    return [torch.nn.functional.pad(x, (0, width - x.shape[1]), value=fill) for x in tensors]
 
 
 def minibatches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

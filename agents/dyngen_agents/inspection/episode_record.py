@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dyngen_agents.data.segments import apart
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.inspection.token_text import is_text, token_text, token_texts, visible
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
@@ -37,9 +38,15 @@ def episode_record(
     """
     length = int(batch.lengths[row])
     ids, mine = batch.tokens[row, :length].tolist(), batch.completion_mask[row, :length].tolist()
-    tokens_of_row, mask = batch.tokens[row, :length], batch.completion_mask[row, :length]
     notes = batch.notes_of(torch.tensor([row], device=batch.tokens.device))
-    ranks, tops = alternatives(policy, reference, tokens_of_row, mask, notes)
+    parts = apart(
+        batch.tokens[[row]], batch.completion_mask[[row]], [batch.starts[row] if batch.starts else [0]], notes
+    )
+    ranks, tops = list[int](), list[list[tuple[int, float, float]]]()
+    for i, count in enumerate((parts.tokens >= 0).sum(1).tolist()):
+        of_part = None if parts.notes is None else parts.notes.take(torch.tensor([i], device=batch.tokens.device))
+        some = alternatives(policy, reference, parts.tokens[i, :count], parts.completion_mask[i, :count], of_part)
+        ranks, tops = ranks + some[0], tops + some[1]
     columns = {name: x[row, :length].tolist() for name, x in numbers.items()}
     talk = batch.dialogues[row]
     answers = iter([] if talk is None else [turn for turn in talk[1:] if turn["role"] == "user"])

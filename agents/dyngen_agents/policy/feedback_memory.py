@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from dyngen_agents.policy.causal_lm import Action, CausalLMPolicy
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.text.tokenizer import Tokenizer
+from dyngen_env.users.user import most_drafts
 
 LOWEST, HIGHEST = -4, 4  # ratings that have a vector of their own; others have the nearest one's
 LABELS = HIGHEST - LOWEST + 2  # label 0: the user did not rate
@@ -149,6 +150,14 @@ class MemoryActor(Actor):
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Action:
         return self.policy.act(tokens, lengths, self.uniforms(tokens), self.notes)
 
+    def cut(self, rows: Tensor) -> None:
+        """See `data.playing.Listener`."""
+        if self.notes is not None and len(rows):
+            for row in rows.tolist():
+                memory = self._rows[row]
+                memory.notes = [replace(note, begins=0) for note in memory.notes]
+            self._write(rows.tolist())
+
     def hear(self, env: TextGenVectorEnv, lengths: Tensor, ended: Sequence[Any]) -> None:
         """Write down what users have said since the last call (`data.playing.Listener`)."""
         if self.notes is None:
@@ -188,7 +197,7 @@ class MemoryActor(Actor):
             _RowMemory([*memory.notes[-self.kept :]] if memory else [], None if talk is None else talk.person)
             for memory, talk in zip(known, env.dialogues, strict=True)
         ]
-        places = self.kept + max(1, env.max_turns - 1)
+        places = self.kept + max(1, env.max_turns * most_drafts(env.user) - 1)
         self.notes = Notes.none(rows, places, self.width, self.policy.lm.device)
         self._write(range(rows))
 
@@ -212,6 +221,11 @@ class MemoryActor(Actor):
         """The notes of these rows as tensors; others stay as they are. The old tensors are not written to."""
         assert self.notes is not None
         _, places, width = self.notes.tokens.shape
+        if most := [row for row in rows if len(self._rows[row].notes) > places]:
+            raise ValueError(
+                f"row {most[0]} has {len(self._rows[most[0]].notes)} notes, and there is room for {places}: a user who "
+                "sends turns back says how often by an attribute `drafts`, as `simulated(drafts=2)` does"
+            )
         tokens = torch.full((len(rows), places, width), -1)
         labels, begins = (torch.zeros(len(rows), places, dtype=torch.int64) for _ in range(2))
         for i, row in enumerate(rows):

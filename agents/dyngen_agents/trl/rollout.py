@@ -115,6 +115,7 @@ def env_reward(env_reward: list[float], reward_terms: list[dict[str, float]], lo
 
 def as_trl(played: Trajectories) -> dict[str, list]:
     """Episodes in the form that TRL expects of a `rollout_func`; see `EnvRollout.__call__`."""
+    played.require_whole("TRL")
     out: dict[str, list] = {key: [] for key in ("prompt_ids", "completion_ids", "env_mask", "logprobs")}
     for tokens, chosen, logprobs in zip(played.tokens, played.completion_mask, played.logprobs, strict=True):
         choices = chosen.nonzero().flatten()

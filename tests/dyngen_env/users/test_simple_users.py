@@ -124,7 +124,7 @@ def test_users_by_name():
     [
         (
             "bob",
-            "unknown user 'bob' in 'bob': expected one of console, lm, maze, raters, replay.*around one muted, returning",
+            "unknown user 'bob' in 'bob': expected one of console, lm, maze.*around one muted, returning",
         ),
         ("muted(bob)", "unknown user 'bob' in"),
         ("muted(simulated + 1)", r"cannot read 'simulated \+ 1'"),
