@@ -133,8 +133,9 @@ def apart(tokens: Tensor, completion_mask: Tensor, starts: Sequence[Starts], not
     at[row.expand_as(holds)[holds], source[holds]] = holds.flatten().nonzero().squeeze(1)
     if notes is not None:
         notes = notes.take(row.squeeze(1))
-        later = (notes.begins >= end).unsqueeze(2)  # taken in a later token row; those come last
-        notes = replace(notes, tokens=notes.tokens.masked_fill(later, -1), begins=(notes.begins - begin).clamp(min=0))
+        later = notes.begins >= end  # taken in a later token row; those come last
+        begins = (notes.begins - begin).clamp(min=0).masked_fill(later, 0)
+        notes = replace(notes, tokens=notes.tokens.masked_fill(later.unsqueeze(2), -1), begins=begins)
     return Apart(tokens[row, source].masked_fill(~holds, -1), completion_mask[row, source] & holds, notes, at)
 
 

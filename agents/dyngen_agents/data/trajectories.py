@@ -72,7 +72,7 @@ class Trajectories:
     def notes_of(self, rows: Tensor) -> Notes | None:
         """What the policy attended to in the episodes `rows` (R,) beside their tokens; None if there was no such thing.
 
-        `lm.engine.notes` says what notes are; a note counts from a position of its row on, all later token rows included.
+        `lm.engine.notes` says what notes are; a note counts from a position of its row on, in later token rows, too.
         """
         return Notes(**{name: tensor[rows] for name, tensor in self.notes.items()}) if self.notes else None
 

@@ -55,6 +55,38 @@ def test_words_may_be_left_out_of_the_context():
     assert silent.dialogues[0][2]["text"] == told.dialogues[0][2]["text"] == "no"
 
 
+CUTS = {
+    "oldest turns": dict(context_overflow="drop_oldest", max_context_tokens=28, max_turns=6),
+    "hidden drafts": dict(drafts="hidden", user=Talker((Feedback("no", -3.0, revise=True), Feedback("ok", 2.0)))),
+}
+
+
+@pytest.mark.parametrize("kind", CUTS)
+def test_a_memory_outlives_what_the_context_forgets(kind):
+    """Each token row is read with the notes that had been taken by then, as it was read in the rollout."""
+    env = env_of(**CUTS[kind])
+    env.unwrapped.user.drafts = 2 if kind == "hidden drafts" else 1
+    actor = actor_of(env)
+    torch.nn.init.normal_(actor.policy.value_head.weight, std=0.1)
+    batch = collect(env, actor, 12, seed=0)
+    assert sum(len(starts) > 1 for starts in batch.starts) > 5
+
+    def evaluate(tokens, completion_mask, notes):
+        return actor.policy.evaluate(tokens, completion_mask, notes=notes)
+
+    new = batch.read(torch.arange(12), batch.tokens.shape[1], evaluate)
+    torch.testing.assert_close(new.logprobs, batch.logprobs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(new.values, batch.values, atol=1e-4, rtol=1e-4)
+    plain = batch.read(torch.arange(12), batch.tokens.shape[1], lambda t, m, _: actor.policy.evaluate(t, m))
+    assert (plain.logprobs - batch.logprobs).abs().max() > 1e-2
+
+
+def test_a_user_who_gives_more_answers_than_there_is_room_for():
+    env = env_of(user=Talker((Feedback("no", -3.0, revise=True),)), max_context_tokens=120)
+    with pytest.raises(ValueError, match="there is room for 5: a user who sends turns back says how often"):
+        collect(env, actor_of(env), 6, seed=0)
+
+
 @pytest.mark.parametrize("words_in_context", [True, False])
 def test_evaluate_gives_the_logprobs_and_values_of_the_rollout(words_in_context):
     env = env_of(words_in_context=words_in_context)
