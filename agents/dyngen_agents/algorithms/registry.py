@@ -11,6 +11,7 @@ from dyngen_agents.algorithms.grpo import GRPO
 from dyngen_agents.algorithms.ppo import PPO
 from dyngen_agents.algorithms.q_learning import QLearning
 from dyngen_agents.algorithms.reinforce import REINFORCE
+from dyngen_agents.algorithms.self_distillation import SelfDistillation
 from dyngen_agents.data.rollout import Act
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
@@ -24,6 +25,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "adversarial": Adversarial,
     "q": QLearning,
     "feedback-conditioned": FeedbackConditioned,
+    "self-distillation": SelfDistillation,
 }
 DEFAULT = next(iter(ALGORITHMS))
 
