@@ -23,6 +23,7 @@ from rich.table import Table
 
 from dyngen_agents import GRPOConfig, PPOConfig, REINFORCEConfig, TrainConfig, evaluate, train
 from dyngen_agents.algorithms.feedback_conditioned import FeedbackConditionedConfig
+from dyngen_agents.algorithms.self_distillation import SelfDistillationConfig
 from dyngen_agents.evaluation.intervals import t_quantile
 
 BASE = TrainConfig(env="dyngen/Dialogue-v0", model="dialogue-lm", updates=30)
@@ -50,6 +51,9 @@ ARMS: dict[str, Callable[[], Arm]] = {
     "memory": lambda: Arm("memory alone: no words in the context", MEMORY, dict(words_in_context=False)),
     "memory and words": lambda: Arm("memory beside words in the context", MEMORY, {}),
     "grpo": lambda: Arm("words in the context, GRPO", GRPOConfig(learning_rate=1e-3, kl_coef=0.02, group_size=8), {}),
+    "self-distillation": lambda: Arm(
+        "words alone, no rating: the model that has heard the answer teaches", SelfDistillationConfig(1e-3), {}
+    ),
     "reinforce": lambda: Arm("words in the context, REINFORCE", REINFORCEConfig(learning_rate=2e-3, kl_coef=0.02), {}),
 }
 

@@ -2,6 +2,7 @@
 
     python -m dyngen_agents.pretraining.behaviour maze --episodes 1000 --out maze.jsonl
     python -m dyngen_agents.pretraining.behaviour random_walk --episodes 1000 --out walks.jsonl
+    dyngen train q --env dyngen/Maze-v0 --data maze.jsonl
 
 They are made as those of the published tasks. In the maze (LMRL-Gym) three of four episodes are random walks and one is
 half-good, so that an exact clone of this behaviour, which looks at the last state alone, has a return of -73.0; theirs
@@ -72,7 +73,8 @@ def _walk_episode(rng: np.random.Generator) -> Episode:
         ends = random_walk.EDGES[walk[-1]]
         walk += ends[rng.integers(len(ends))]
     reason = "stop" if len(walk) < random_walk.MAX_NODES else "length"
-    return Episode(Example(walk[0]), (walk[1:],), finish_reason=reason, policy="random")
+    worth = random_walk.optimality(walk)
+    return Episode(Example(walk[0]), (walk[1:],), finish_reason=reason, policy="random", reward=worth)
 
 
 BEHAVIOUR: dict[str, tuple[str, Callable[[int, int], list[Episode]]]] = {  # by name: the env's model, and its episodes

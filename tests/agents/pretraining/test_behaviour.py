@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dyngen_agents.data.episodes import read_episodes, write_episodes
+from dyngen_agents.data.offline import read_recorded
 from dyngen_agents.pretraining.behaviour import maze_episodes, walk_episodes, with_tokens
 from dyngen_agents.pretraining.make_tiny_lm import IGNORED, RECIPES, batches, cut, tokenizer_of
 from dyngen_env.lm.loading.models import load_tokenizer
@@ -49,13 +50,16 @@ def test_how_good_the_behaviour_in_the_maze_is():
 
 
 def test_how_good_random_walks_are():
-    worth = [optimality(e.example.prompt + e.completions[0]) for e in walk_episodes(2000)]
+    worth = [e.reward for e in walk_episodes(2000)]
+    assert worth[:20] == [optimality(e.example.prompt + e.completions[0]) for e in walk_episodes(20)]
     assert abs(np.mean(worth) - 0.346) < 3 * np.std(worth) / 2000**0.5
 
 
 def test_they_are_written_and_read(tmp_path):
     made = with_tokens([*maze_episodes(2)], tokenizer("maze-lm"), "maze-lm")
     write_episodes(tmp_path / "e.jsonl", made)
+    store = read_recorded(tmp_path / "e.jsonl", gym.make_vec("dyngen/Maze-v0", num_envs=1).unwrapped)
+    assert store.returns.tolist() == [sum(answer.rating for answer in episode.feedback) for episode in made]
     for before, after in zip(made, read_episodes(tmp_path / "e.jsonl"), strict=True):
         assert before.completions == after.completions and before.feedback == after.feedback
         assert list(before.tokens.ids) == after.tokens.ids
