@@ -15,6 +15,7 @@ BRIEFLY = {
     "06_cleanrl_ppo.py": ["--total-timesteps", "256", "--num-steps", "16", "--num-envs", "4"],
     "09_trl_grpo.py": ["--steps", "2"],  # updates, not tokens
     "10_multi_process.py": ["--updates", "1"],
+    "11_adversarial.py": ["--updates", "2", "--episodes", "8"],
 }
 
 
