@@ -6,14 +6,18 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import gymnasium as gym
 import torch
 
 from benchmarks import setting
 from benchmarks.harness import Row, compare, main, rate
 from dyngen_agents import Actor, CausalLMPolicy, collect
+from dyngen_agents.algorithms.feedback_conditioned import FeedbackConditionedConfig
+from dyngen_agents.policy.feedback_memory import MemoryActor
 from dyngen_env.lm import hidden_states, load_model, sample, uniforms
 
 
@@ -22,6 +26,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     for batch in (64, 256):
         yield against_generate(batch, repeats, device)
     yield smollm2_against_generate(16, 32, repeats, device)
+    yield with_a_memory(64, repeats, device)
     yield env_share(256, repeats, device)
     yield step_time(64, repeats, device)
     if device == "cpu":
@@ -74,6 +79,25 @@ def smollm2_against_generate(batch: int, new: int, repeats: int, device: str) ->
     return compare(
         f"full rollout, SmolLM2-135M, batch {batch}, {new} tokens", "transformers.generate alone",
         rate(ours, device), rate(lambda: generate(lm, prompt, new), device), "tokens/s", repeats,
+    )  # fmt: skip
+
+
+def with_a_memory(batch: int, repeats: int, device: str) -> Row:
+    """Dialogues of dialogue-lm, as `dyngen train feedback-conditioned` plays them, against those without a memory."""
+    env = gym.make_vec(
+        "dyngen/Dialogue-v0", num_envs=batch, vectorization_mode="vector_entry_point", output="torch",
+        autoreset_mode="same_step", device=device,
+    ).unwrapped  # fmt: skip
+    policy = CausalLMPolicy(load_model("dialogue-lm", device=device), env.token_distribution())
+    sizes = FeedbackConditionedConfig()
+
+    def played(actor: Callable[[], Actor]) -> Callable[[], float]:
+        return rate(lambda: float(collect(env, actor(), batch, seed=0).completion_lengths.sum()), device)
+
+    memory = partial(MemoryActor, policy, 1, note_tokens=sizes.note_tokens, kept_notes=sizes.kept_notes)
+    return compare(
+        f"dialogues with a memory, batch {batch}", "without one", played(memory), played(partial(Actor, policy, 1)),
+        "tokens/s", repeats,
     )  # fmt: skip
 
 
