@@ -7,8 +7,8 @@ them. Each arm is 30 updates (5 to 6 minutes on an idle core, twice that with 8 
   that of another dialogue. What counts is the mean rating in turns 2 and later.
 - Beyond the window: 8 turns in a context that holds 2 (`drop_oldest`), with somebody who stays. "beyond" has a memory
   and words in the context, "beyond, words" the words alone. Ratings in turns 2 to 4 and in turns 5 to 8.
-- Coming back: everybody has three dialogues one after the other. "back" remembers them, "back, words" does not. Rating of
-  the first turn in each.
+- Coming back: everybody has three dialogues one after the other. "back" remembers them, "back, words" does not. Rating
+  of the first turn in each.
 """
 
 from __future__ import annotations

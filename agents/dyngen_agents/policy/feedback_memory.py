@@ -15,9 +15,9 @@ token after which the agent's next turn begins: earlier turns of the same row do
 read it. What is remembered is words, not vectors: notes are encoded by the model as it is, trained further or not.
 
 **Who it is of.** A row's notes are dropped when its next episode begins, unless the same person comes back
-(`Dialogue.person`): then the latest are kept, and count from the first token on. `MemoryActor.memory_of` gives what is
-known of a row's user, `FeedbackMemory.save` and `load` keep it in a file, and `MemoryActor(begin_with=...)` goes on
-from it.
+(`Dialogue.person`): then the latest are kept, and count from the first token on. `MemoryActor.remember` gives what is
+known of a user after a dialogue, `FeedbackMemory.save` and `load` keep it in a file, and `MemoryActor(begin_with=...)`
+goes on from it.
 """
 
 from __future__ import annotations
@@ -180,10 +180,15 @@ class MemoryActor(Actor):
         if changed:
             self._write(changed)
 
-    def memory_of(self, row: int, env: TextGenVectorEnv) -> FeedbackMemory:
-        """What is known of a row's user."""
-        latest = tuple(Note(note.ids, note.label) for note in self._rows[row].notes[-self.kept :])
-        return FeedbackMemory(env.tokenizer.name, len(env.tokenizer), self.width, latest)
+    def remember(self, dialogue: Any, tokenizer: Tokenizer, before: FeedbackMemory | None = None) -> FeedbackMemory:
+        """What is known of a user after a dialogue with them, for `begin_with` or a file.
+
+        Args:
+            dialogue: as `Trajectories.dialogues` has it. before: what was known of them.
+        """
+        known = () if before is None else before.notes
+        latest = self._latest((*known, *self._answers(dialogue, tokenizer)))
+        return FeedbackMemory(tokenizer.name, len(tokenizer), self.width, latest)
 
     def _begin(self, env: TextGenVectorEnv) -> None:
         rows = env.num_envs
@@ -194,7 +199,7 @@ class MemoryActor(Actor):
                 memory.check(env.tokenizer, self.width)
         known = self.begin_with or [None] * rows
         self._rows = [
-            _RowMemory([*memory.notes[-self.kept :]] if memory else [], None if talk is None else talk.person)
+            _RowMemory([*self._latest(memory.notes)] if memory else [], None if talk is None else talk.person)
             for memory, talk in zip(known, env.dialogues, strict=True)
         ]
         places = self.kept + max(1, env.max_turns * most_drafts(env.user) - 1)
@@ -206,11 +211,17 @@ class MemoryActor(Actor):
         if person is None or person != memory.person:
             memory.notes, memory.person = [], person
         elif self.write:
-            answers = [turn for turn in over or () if turn["role"] == "user"][1:]  # the first turn is the prompt
-            notes = [self._note(tokenizer, turn["text"], turn["rating"]) for turn in answers[memory.heard :]]
-            latest = [*memory.notes, *notes][-self.kept :] if self.kept else []
-            memory.notes = [Note(note.ids, note.label) for note in latest]
+            unheard = self._answers(over or (), tokenizer)[memory.heard :]
+            memory.notes = [*self._latest((*memory.notes, *unheard))]
         memory.heard = 0
+
+    def _latest(self, notes: Sequence[Note]) -> tuple[Note, ...]:
+        """Of these notes those that are kept. They count from the first token on."""
+        return tuple(Note(note.ids, note.label) for note in notes[max(0, len(notes) - self.kept) :])
+
+    def _answers(self, dialogue: Any, tokenizer: Tokenizer) -> list[Note]:
+        answers = [turn for turn in dialogue if turn["role"] == "user"][1:]  # the first turn is the prompt
+        return [self._note(tokenizer, turn["text"], turn["rating"]) for turn in answers]
 
     def _note(self, tokenizer: Tokenizer, text: str, rating: float | None, begins: int = 0) -> Note:
         last = min(tokenizer.end_ids, default=-1)  # as if the agent had ended its turn

@@ -129,9 +129,14 @@ def test_a_row_begins_with_what_is_known_of_its_user(tmp_path):
     """As the policy is told, from the first token on; by way of a file it is the same."""
     env = env_of(2)
     actor = actor_of(env)
-    collect(env, actor, 2, seed=0)
-    known = actor.memory_of(0, env)
-    assert known == FeedbackMemory("bytes", 260, 8, (Note((USER, END), 0), Note((USER, *b"longer "), 9)))
+    known = actor.remember(collect(env, actor, 2, seed=0).dialogues[0], env.tokenizer)
+    assert known == FeedbackMemory("bytes", 260, 8, (Note((USER, *b"longer "), 9), Note((USER, *b"bye", END), 6)))
+    talk = [
+        {"role": "user", "text": "ab"},
+        {"role": "agent", "text": "x"},
+        {"role": "user", "text": "no", "rating": -9},
+    ]
+    assert actor.remember(talk, env.tokenizer, known).notes == (known.notes[1], Note((USER, *b"no", END), 1))
     known.save(tmp_path / "anna.json")
     begin_with = [FeedbackMemory.load(tmp_path / "anna.json"), None]
     assert begin_with[0] == known
