@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import torch
@@ -18,6 +18,7 @@ from benchmarks.harness import Row, compare, main, rate
 from dyngen_agents import Actor, CausalLMPolicy, collect
 from dyngen_agents.algorithms.feedback_conditioned import FeedbackConditionedConfig
 from dyngen_agents.policy.feedback_memory import MemoryActor
+from dyngen_env import TextGenVectorEnv
 from dyngen_env.lm import hidden_states, load_model, sample, uniforms
 
 
@@ -84,10 +85,8 @@ def smollm2_against_generate(batch: int, new: int, repeats: int, device: str) ->
 
 def with_a_memory(batch: int, repeats: int, device: str) -> Row:
     """Dialogues of dialogue-lm, as `dyngen train feedback-conditioned` plays them, against those without a memory."""
-    env = gym.make_vec(
-        "dyngen/Dialogue-v0", num_envs=batch, vectorization_mode="vector_entry_point", output="torch",
-        autoreset_mode="same_step", device=device,
-    ).unwrapped  # fmt: skip
+    made = gym.make_vec("dyngen/Dialogue-v0", num_envs=batch, output="torch", autoreset_mode="same_step", device=device)
+    env = cast("TextGenVectorEnv", made.unwrapped)
     policy = CausalLMPolicy(load_model("dialogue-lm", device=device), env.token_distribution())
     sizes = FeedbackConditionedConfig()
 

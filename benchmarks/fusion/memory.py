@@ -57,7 +57,7 @@ class Arm:
     user: User | None = None
 
 
-LONG = dict(max_turns=8, max_context_tokens=WINDOW, context_overflow="drop_oldest")
+LONG: dict[str, Any] = dict(max_turns=8, max_context_tokens=WINDOW, context_overflow="drop_oldest")
 OFTEN = dict(num_envs=42, episodes=42 * VISITS)
 ARMS = {
     "right": Arm(MEMORY, dict(words_in_context=False)),
@@ -106,7 +106,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, list[f
         batch = collect(env, actor, env.num_envs * VISITS, seed=0)  # row by row, and in a row in order
         return {f"first turn, visit {visit + 1}": mean(rated(batch, 1, 1)[visit::VISITS]) for visit in range(VISITS)}
     examples = draw_examples(env, count, 0)
-    play = dict(examples=examples, seed=0)
+    play: dict[str, Any] = dict(examples=examples, seed=0)
     batch = collect(env, actor, count, **play)
     if name != "right":
         return {"turns 2 to 4": mean(rated(batch, 2, 4)), "turns 5 to 8": mean(rated(batch, 5, 8))}

@@ -1,6 +1,6 @@
 """A model that remembers what each user said, though its context never holds their words.
 
-    python examples/11_memory.py        # half a minute; train a run for dialogues worth reading (see below)
+    python examples/12_memory.py        # half a minute; train a run for dialogues worth reading (see below)
 
 Every answer becomes a note that the model attends to in every layer. Here the untrained model has one; `dyngen train
 feedback-conditioned --env dyngen/Dialogue-v0 --words-in-context False` teaches it to use it. What is known of a user is
