@@ -86,6 +86,16 @@ def test_the_policy_reads_it_as_it_acted(kind):
     torch.testing.assert_close(read.values, batch.values, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("kind", CUTS)
+def test_several_tokens_between_two_looks_give_the_same_episodes(kind):
+    policy = small_policy(cut_env(kind))
+    one, several = (collect(cut_env(kind), Actor(policy, 0), 12, seed=0, steps=steps) for steps in (None, 3))
+    assert one.starts == several.starts and torch.equal(one.tokens, several.tokens)
+    assert torch.equal(one.completion_mask, several.completion_mask)
+    torch.testing.assert_close(one.logprobs, several.logprobs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(one.rewards, several.rewards)
+
+
 def test_parts_of_different_widths_are_joined_and_taken():
     env = cut_env("oldest turns")
     policy = small_policy(env)
