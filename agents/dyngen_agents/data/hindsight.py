@@ -49,7 +49,7 @@ def hindsight_rows(batch: Trajectories, tokenizer: Tokenizer, window: int) -> Hi
     """The turns of a batch whose answers have words in them; None if there is no such turn.
 
     Left out are turns that would not fit into the model's window, and episodes whose tokens do not show each turn by
-    itself: where a draft was taken back, or the oldest turns were dropped.
+    itself. The context of a turn is that of its own token row, where contexts were cut (`data.segments`).
 
     Args:
         window: how many tokens a row may have.
@@ -63,8 +63,10 @@ def hindsight_rows(batch: Trajectories, tokenizer: Tokenizer, window: int) -> Hi
         answers = _answers(batch, episode)
         if len(answers) != len(own):
             continue
+        begins = batch.starts[episode] if batch.starts else (0,)
         for (start, end), answer in zip(own, answers, strict=True):
-            row = [*ids[:start], *tokenizer.encode_reply(answer, ids[start - 1]), *ids[start:end]]
+            begin = max(b for b in begins if b < start)
+            row = [*ids[begin:start], *tokenizer.encode_reply(answer, ids[start - 1]), *ids[start:end]]
             if answer.strip() and len(row) <= window:
                 found.append((row, end - start, episode, start))
     if not found:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dyngen_agents.data.hindsight import hindsight_rows
 from dyngen_agents.data.offline import record
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.data.trajectories import join
@@ -94,6 +95,23 @@ def test_several_tokens_between_two_looks_give_the_same_episodes(kind):
     assert torch.equal(one.completion_mask, several.completion_mask)
     torch.testing.assert_close(one.logprobs, several.logprobs, atol=1e-5, rtol=0)
     torch.testing.assert_close(one.rewards, several.rewards)
+
+
+def test_hindsight_stands_in_the_context_that_the_turn_had():
+    env, actor = cut_env("oldest turns"), Noted(4)
+    batch = collect(env, actor, 20, seed=0)
+    rows = hindsight_rows(batch, env.unwrapped.tokenizer, window=64)
+    read = [context for of_row in actor.seen for context, *_ in of_row]
+    at = rows.completion_mask.int().argmax(1).tolist()
+    cut = 0
+    for tokens, first, episode, start in zip(
+        rows.tokens.tolist(), at, rows.episodes.tolist(), rows.start.tolist(), strict=True
+    ):
+        begin = max(b for b in batch.starts[episode] if b < start)
+        context = batch.tokens[episode, begin:start].tolist()
+        assert context in read and tokens[: len(context)] == context and len(context) < first
+        cut += begin > 0
+    assert cut > 5
 
 
 def test_parts_of_different_widths_are_joined_and_taken():
