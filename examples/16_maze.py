@@ -1,9 +1,9 @@
 """A maze that answers in words, walked by the best policy and by chance: states and moves are text. Some seconds.
 
-    python examples/11_maze.py --steps 60
+    python examples/16_maze.py --steps 60
 
-`dyngen/Maze-v0` is the fully observed maze of LMRL-Gym. An agent that learns begins with `maze-lm`, which walks as chance
-does: dyngen train ppo --env dyngen/Maze-v0
+`dyngen/Maze-v0` is the fully observed maze of LMRL-Gym. An agent that learns begins with `maze-lm`, which walks as
+chance does: dyngen train ppo --env dyngen/Maze-v0
 """
 
 import argparse

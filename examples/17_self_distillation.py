@@ -1,9 +1,9 @@
 """Learning from what a user says, without any rating: `dyngen train self-distillation` as a script. A minute.
 
-    python examples/12_self_distillation.py --steps 512
+    python examples/17_self_distillation.py --steps 512
 
-The user never rates and always asks for the same. The policy that has heard them teaches the one that has not: watch the
-share of turns that mention the music grow from update to update, though nothing pays for it.
+The user never rates and always asks for the same. The policy that has heard them teaches the one that has not: watch
+the share of turns that mention the music grow from update to update, though nothing pays for it.
 """
 
 import argparse
