@@ -13,13 +13,14 @@ from dyngen_agents.algorithms.minibatch_pass import Piece, gradient_pass
 from dyngen_agents.algorithms.optimizer import PolicyOptimizer
 from dyngen_agents.algorithms.policy_gradient import RunShape
 from dyngen_agents.algorithms.settings import COUNT, FRACTION, NOT_NEGATIVE, Range, check_settings
-from dyngen_agents.data.batching import entropies_of, kl_of_states, map_in_batches
+from dyngen_agents.data.batching import map_in_batches
 from dyngen_agents.data.episode_store import EpisodeStore, shuffled_rows
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.processes import SINGLE_PROCESS
 from dyngen_agents.functional.q_targets import expectile_loss, next_values
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.choices import choices
 from dyngen_agents.policy.forward_size import tokens_of_a_forward
 from dyngen_agents.policy.q_heads import QHeads
 from dyngen_agents.policy.q_policy import QPolicy
@@ -29,7 +30,7 @@ from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.engine.heads import head_shape
 from dyngen_env.lm.logprobs import token_scores
 
-WATCHED = 16  # episodes of an update by which KL and entropy of the acting policy are measured
+WATCHED = 4  # episodes of an update by which KL and entropy of the acting policy are measured
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ class QLearningConfig:
     """Whether the losses of Q and V teach the language model, too, or their heads alone."""
     beta: float = 4.0
     """β of acting: π ∝ π_b exp(β Q), per unit of reward. 0 acts as π_b."""
+    piece_turns: int = 0
+    """Turns of the pieces that recorded dialogues are cut into, each valued at its end by V; 0 keeps them whole. For
+    users whose last message says everything, as the maze's: long rows cost the square of their length."""
     replay: int = 2048
     """Without data: how many of its latest episodes it learns from."""
     replay_ratio: int = 2
@@ -84,6 +88,7 @@ class QLearningConfig:
             cql_coef=NOT_NEGATIVE,
             bc_coef=NOT_NEGATIVE,
             beta=NOT_NEGATIVE,
+            piece_turns=NOT_NEGATIVE,
             replay=COUNT,
             replay_ratio=COUNT,
         )
@@ -140,7 +145,6 @@ class QLearning:
 
     def read(self, recorded: EpisodeStore | None) -> None:
         """Learn from these episodes instead of its own. Raises ValueError if all of them return the same."""
-        self.recorded = recorded
         if recorded is None:
             return
         if len(returns := recorded.returns.unique()) == 1:
@@ -150,6 +154,7 @@ class QLearning:
             )
         self.optimizer.total_steps = self._steps(self.episodes)
         self._begin_at(recorded, pessimistic=True)
+        self.recorded = recorded.cut(self.config.piece_turns) if self.config.piece_turns else recorded
 
     def actor(self, seed: int) -> Actor:
         """The policy at work: what it is in rollouts."""
@@ -192,9 +197,13 @@ class QLearning:
         )
         self.updates += 1
         few = batch.take(torch.arange(min(WATCHED, len(batch)), device=batch.tokens.device))
-        entropies = entropies_of(self.tilted, few, self.max_tokens, self.processes)
-        metrics["entropy"] = float(entropies.sum() / few.completion_mask.sum())
-        metrics["kl_per_token"] = kl_of_states(self.tilted, self.reference, few, self.max_tokens, self.processes)
+        with torch.no_grad():
+            acting = self.tilted.evaluate(few.tokens, few.completion_mask, reference=self.reference)
+        choices = int(few.completion_mask.sum())
+        metrics |= {
+            "entropy": float(acting.entropies.sum()) / choices,
+            "kl_per_token": float(acting.kls.sum()) / choices,
+        }
         return metrics
 
     def state(self) -> AlgorithmState:
@@ -232,14 +241,16 @@ class QLearning:
         """The losses, token by token, from one forward pass over a piece of episodes."""
         c, heads = self.config, self.heads
         tokens, mask = piece.of(learned.tokens), piece.of(learned.completion_mask)
-        at, hidden, states = self._choices(tokens, mask)
+        at, hidden, states, *_ = known = choices(self.policy, tokens, mask)
         taken, seen = tokens[at], hidden if c.q_gradient else hidden.detach()
 
         def placed(x: Tensor) -> Tensor:
             return torch.zeros(tokens.shape, device=tokens.device).index_put(at, x)
 
         values = self._values(seen, states)
-        following = next_values(placed(values.detach()), learned.bootstrap[piece.rows], mask)
+        bootstrap, last = learned.bootstrap[piece.rows], self._values(known.last_hidden, known.last_states).detach()
+        bootstrap = torch.where(bootstrap.isnan(), last, bootstrap)
+        following = next_values(placed(values.detach()), bootstrap, mask)
         targets = (piece.of(learned.rewards) + c.gamma * following)[at]
         first, second = heads.q_at(seen, taken)
         terms = {"q_loss": ((first - targets) / heads.std) ** 2 + ((second - targets) / heads.std) ** 2}
@@ -255,17 +266,10 @@ class QLearning:
     @torch.no_grad()
     def _critic(self, tokens: Tensor, completion_mask: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T) min(Q̄₁, Q̄₂) of each choice, and V before it; zero elsewhere."""
-        at, hidden, states = self._choices(tokens, completion_mask)
+        at, hidden, states, *_ = choices(self.policy, tokens, completion_mask)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         q, values = self.heads.target_at(hidden, tokens[at]), self._values(hidden, states)
         return zeros.index_put(at, q), zeros.index_put(at, values)
-
-    def _choices(self, tokens: Tensor, completion_mask: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor | None]:
-        """Where M tokens of (N, T) were chosen; hidden states (M, D) before them; the distribution's states there."""
-        rows, columns = completion_mask.nonzero(as_tuple=True)
-        states = self.policy.distribution.states(tokens)
-        before = None if states is None else states[rows, columns - 1]
-        return (rows, columns), self.policy.trunk(tokens[:, :-1])[rows, columns - 1], before
 
     def _values(self, hidden: Tensor, states: Tensor | None) -> Tensor:
         """V (M,) of the states after which something was chosen, by the configured backup."""
@@ -285,11 +289,8 @@ class QLearning:
         return self.replay.take(rows).to(batch.tokens.device)
 
     def _begin_at(self, store: EpisodeStore, pessimistic: bool) -> None:
-        """Let Q and V begin at the returns-to-go of episodes, and measure them in their deviation.
-
-        Args:
-            pessimistic: Q of a token that was never chosen is the lowest of these returns instead of their mean.
-        """
+        """Let Q and V begin at the mean of the episodes' returns-to-go, a pessimistic Q at the lowest of them, and
+        measure both by their deviation."""
         returns = store.returns_to_go(self.config.gamma).double()
         mean, std = float(returns.mean()), float(returns.std(correction=0))
         self.heads.begin_at(float(returns.min()) if pessimistic else mean, mean, std if std > 1e-6 else 1.0)

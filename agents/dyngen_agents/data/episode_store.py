@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class StoredEpisode:
     completion_mask: Tensor  # (T,) bool
     rewards: Tensor  # (T,) float32
     logprobs: Tensor  # (T,) float32, of the behaviour policy; zero where nobody knows them
-    bootstrap: float = 0.0
+    bootstrap: float = 0.0  # as in `Trajectories`; NaN: it goes on, and nobody knows what the last state is worth
     prompt: str = ""
     text: str = ""
     finish_reason: str = ""
@@ -108,6 +109,14 @@ class EpisodeStore:
         keep = best_rows(self.returns, fraction)
         return EpisodeStore([self.episodes[row] for row in keep.sort().values.tolist()])
 
+    def cut(self, turns: int) -> EpisodeStore:
+        """The episodes in pieces of so many turns of the agent, each from the user's message before them on.
+
+        A piece that another one follows ends with what the agent reads next, and its bootstrap is NaN. Long rows cost
+        the square of their length; whoever cuts them says that an old message tells nothing that a newer one does not.
+        """
+        return EpisodeStore([piece for episode in self.episodes for piece in _pieces(episode, turns)], self.capacity)
+
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint must hold so that the same can be learned from it: everything but the texts."""
         if not self.episodes:
@@ -136,6 +145,22 @@ class EpisodeStore:
         self.episodes.extend(episodes)
         if self.capacity is not None:
             del self.episodes[: max(0, len(self.episodes) - self.capacity)]
+
+
+def _pieces(episode: StoredEpisode, turns: int) -> list[StoredEpisode]:
+    chosen = episode.completion_mask
+    begins = (chosen & ~torch.cat([torch.zeros(1, dtype=torch.bool), chosen[:-1]])).nonzero().flatten().tolist()
+    ends = (chosen & ~torch.cat([chosen[1:], torch.zeros(1, dtype=torch.bool)])).nonzero().flatten().tolist()
+    starts = [0, *(end + 1 for end in ends[turns - 1 : -1 : turns])]  # after the turn before it
+    stops = [*begins[turns::turns], len(chosen)]  # before the turn after it
+    return [
+        replace(
+            episode,
+            **{name: getattr(episode, name)[start:stop] for name in _TENSORS},
+            bootstrap=episode.bootstrap if stop == len(chosen) else math.nan,
+        )
+        for start, stop in zip(starts, stops, strict=True)
+    ]
 
 
 _TENSORS = ("tokens", "completion_mask", "rewards", "logprobs")

@@ -177,17 +177,16 @@ def _episodes_file(data: Path) -> Path:
 
 
 def _stored(episode: Episode, tokens: EpisodeTokens, tokenizer: Tokenizer) -> StoredEpisode:
-    mask = torch.zeros(len(tokens.ids), dtype=torch.bool)
-    rewards, logprobs = torch.zeros(len(tokens.ids)), torch.zeros(len(tokens.ids))
+    chosen = [False] * len(tokens.ids)
     for start, end in tokens.turns:
-        mask[start:end] = True
+        chosen[start:end] = [True] * (end - start)
+    mask, logprobs = torch.tensor(chosen), torch.zeros(len(chosen))
     if tokens.logprobs is not None:
         logprobs[mask] = torch.tensor(tokens.logprobs, dtype=torch.float32)
-    _pay(rewards, mask, episode, tokens)
     return StoredEpisode(
         torch.tensor(tokens.ids, dtype=torch.int32),
         mask,
-        rewards,
+        _paid(mask, episode, tokens),
         logprobs,
         prompt=episode.example.prompt,
         text=episode.completions[-1],
@@ -196,15 +195,17 @@ def _stored(episode: Episode, tokens: EpisodeTokens, tokenizer: Tokenizer) -> St
     )
 
 
-def _pay(rewards: Tensor, mask: Tensor, episode: Episode, tokens: EpisodeTokens) -> None:
-    """Fill in what each of the ids was paid, (T,), as `read_recorded` explains."""
+def _paid(mask: Tensor, episode: Episode, tokens: EpisodeTokens) -> Tensor:
+    """What each of the ids was paid, (T,), as `read_recorded` explains. mask: (T,) bool, the agent's."""
+    rewards = [0.0] * len(mask)
     if tokens.rewards is not None:
-        rewards[mask] = torch.tensor(tokens.rewards, dtype=torch.float32)
-    elif episode.reward is not None:
-        rewards[-1] = episode.reward
+        return torch.zeros(len(mask)).masked_scatter(mask, torch.tensor(tokens.rewards, dtype=torch.float32))
+    if episode.reward is not None:
+        rewards[-1] = float(episode.reward)
     else:
         for (_, end), answer in zip(tokens.turns, episode.feedback, strict=False):
-            rewards[end - 1] = answer.rating or 0.0
+            rewards[end - 1] = float(answer.rating or 0.0)
+    return torch.tensor(rewards)
 
 
 def _check_vocabulary(where: Path, model: str, size: int, fingerprint: str, env: TextGenVectorEnv) -> None:

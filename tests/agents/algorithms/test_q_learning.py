@@ -125,6 +125,24 @@ def test_the_losses_by_hand():
     assert metrics["cql_loss"] == pytest.approx(2 * torch.log(torch.tensor(3.0)).item(), rel=1e-5)
 
 
+def test_what_follows_a_piece_is_worth_v_of_its_last_state():
+    """Two turns of one token, cut apart: the same targets as whole, where V is the same everywhere."""
+    env = tiny_env(1, max_new_tokens=1, reward=taste)
+    whole = StoredEpisode(
+        torch.tensor([3, 0, 4, 1, 0], dtype=torch.int32),
+        torch.tensor([False, True, False, False, True]),
+        torch.tensor([0.0, 4.0, 0.0, 0.0, 5.0]),
+        torch.zeros(5),
+    )
+    losses = []
+    for store in (EpisodeStore([whole]), EpisodeStore([whole]).cut(1)):
+        ours = learner(env, QLearningConfig(gamma=0.5, bc_coef=0.0), 1, len(store))
+        ours.heads.begin_at(-3.0, 1.0, 2.0)
+        ours.recorded = store
+        losses.append(ours.update(ours.experience(None))["q_loss"])
+    assert losses == pytest.approx([2 * (((-3 - 4.5) / 2) ** 2 + ((-3 - 5) / 2) ** 2) / 2] * 2, rel=1e-5)
+
+
 def test_equal_returns_teach_nothing():
     store = EpisodeStore(store_of(all_episodes(max_new_tokens=2, reward=lambda text: 1.0)).episodes)
     with pytest.raises(ValueError, match="recorded episodes return 1, so there is nothing to prefer"):

@@ -1,8 +1,10 @@
 """Episodes of different lengths: kept at their size, padded when taken, sorted by return, drawn in random order."""
 
+import math
+
 import torch
 
-from dyngen_agents.data.episode_store import EpisodeStore, best_rows, shuffled_rows
+from dyngen_agents.data.episode_store import EpisodeStore, StoredEpisode, best_rows, shuffled_rows
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.policy.actor import Actor
 from tests.support.small import small_env, small_policy
@@ -46,6 +48,16 @@ def test_the_best_share_of_the_returns():
     assert best_rows(returns, 0.6).tolist() == [1, 3, 2]
     assert best_rows(returns, 0.01).tolist() == [1]  # at least one, the earlier of equals
     assert sorted(best_rows(returns, 1.0).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_pieces_end_with_what_is_read_next():
+    chosen = torch.tensor([0, 0, 1, 1, 0, 1, 0, 0, 1]).bool()
+    episode = StoredEpisode(torch.arange(9, dtype=torch.int32), chosen, torch.arange(9.0), -torch.arange(9.0), 0.5)
+    first, second = EpisodeStore([episode]).cut(2).episodes
+    assert first.tokens.tolist() == [0, 1, 2, 3, 4, 5, 6, 7] and math.isnan(first.bootstrap)
+    assert second.tokens.tolist() == [6, 7, 8] and second.bootstrap == 0.5
+    assert second.completion_mask.tolist() == [False, False, True] and second.rewards.tolist() == [6, 7, 8]
+    assert [len(EpisodeStore([episode]).cut(turns)) for turns in (1, 3, 9)] == [3, 1, 1]
 
 
 def test_batches_that_follow_each_other_hold_everything_equally_often():
