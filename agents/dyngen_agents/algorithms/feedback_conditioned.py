@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
@@ -21,6 +22,8 @@ from dyngen_agents.functional.returns import gae, masked_mean, masked_whiten, tu
 from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
 from dyngen_agents.policy.feedback_memory import LABELS, MemoryActor
 from dyngen_agents.policy.reference import Reference
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class FeedbackConditioned:
         **run: Unpack[RunShape],
     ):
         self.policy, self.config = policy, config or FeedbackConditionedConfig()
-        c = self.config
+        c, self.warned = self.config, False
         self.labels = policy.read_labels(LABELS)
         self.common = PolicyGradient(
             policy, reference, c, policy.parameters(), epochs=c.epochs, minibatch_size=c.minibatch_size, **run
@@ -113,7 +116,14 @@ class FeedbackConditioned:
 
     def experience(self, play: Play) -> Trajectories:
         """Episodes of the policy as it is. What follows a truncation counts as nothing, as in PPO."""
-        return play(self.actor)
+        batch = play(self.actor)
+        if not self.warned and all(talk is None for talk in batch.dialogues):
+            self.warned = True
+            log.warning(
+                "nobody answers in this env, so there is nothing to remember: train in dyngen/Dialogue-v0, or give "
+                'user="simulated" and max_turns'
+            )
+        return batch
 
     def update(self, batch: Trajectories) -> dict[str, float]:
         """Imitate liked turns in the first `supervised_updates`, later PPO's eq. 9 with the KL in the reward.

@@ -145,6 +145,15 @@ def test_what_it_shows_of_each_token():
     assert (shown["memory"][~second] == 0).all()
 
 
+def test_where_nobody_answers_it_says_so_once_and_learns_as_ever(caplog):
+    env = tiny_env(8, reward=lambda text: float(len(text)))
+    learner = learner_of(env)
+    for update in range(2):
+        batch = learner.experience(lambda actor, update=update: collect(env, actor(update), 8, seed=update))
+        assert learner.update(batch)["memory_gain"] == 0
+    assert caplog.text.count("nobody answers in this env") == 1
+
+
 @pytest.mark.parametrize(
     "settings, why",
     [
