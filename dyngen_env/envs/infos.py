@@ -153,12 +153,12 @@ def visit_infos(dialogues: Mapping[int, Dialogue | None], rows: int) -> dict[str
     Args:
         dialogues: by row, those of which this is to be told. The infos are empty if none of them has such a user.
     """
-    told, person, visit = np.zeros(rows, dtype=bool), *np.zeros((2, rows), dtype=np.int64)
-    for row, talk in dialogues.items():
-        if talk is not None and talk.person is not None:
-            told[row], person[row], visit[row] = True, talk.person, talk.visit
-    if not told.any():
+    back = [(row, talk.person, talk.visit) for row, talk in dialogues.items() if talk and talk.person is not None]
+    if not back:
         return {}
+    told, person, visit = np.zeros(rows, dtype=bool), *np.zeros((2, rows), dtype=np.int64)
+    where, persons, visits = map(list, zip(*back, strict=True))
+    told[where], person[where], visit[where] = True, persons, visits
     return {"person": person, "_person": told, "visit": visit, "_visit": told.copy()}
 
 

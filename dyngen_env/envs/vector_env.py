@@ -225,7 +225,8 @@ class TextGenVectorEnv(BatchView):
         episodes = self._episodes(old.seeds, due, talks) if len(due) else None
         if episodes:
             told |= dict(zip(due.tolist(), episodes.dialogues, strict=True))
-        infos |= self._output.visits(after, told)
+        if told:
+            infos |= self._output.visits(after, told)
 
         new = replace(old, state=after, dialogues=talks, ended=ended, steps=steps, paid=paid, owed=owed)
         self._rows = new.reset(due, episodes) if episodes else new  # nothing has changed up to here
