@@ -42,11 +42,10 @@ def _position_of(prompt: str) -> Position:
 
 
 def _answer(dialogue: Dialogue) -> Feedback:
-    *earlier, move = (text.removesuffix("\n") for text in dialogue.completions)
-    position = dialogue.persona
-    for one in earlier:
-        position = after(position, one)
-    position = after(position, move)
+    position, move = dialogue.persona, ""
+    for text in dialogue.completions:
+        move = text.removesuffix("\n")
+        position = after(position, move)
     if position == GOAL:
         return Feedback("Success", 0.0, "goal")
     return Feedback(describe(position), -1.0 if move in MOVES else -4.0)

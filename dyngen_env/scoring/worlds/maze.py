@@ -54,12 +54,19 @@ def describe(position: Position) -> str:
 
 def after(position: Position, move: str) -> Position:
     """Where a move in words leads. Into a wall, or with words that are no move, one stays."""
-    beside = _beside(position, MOVES.get(move, (0, 0)))
-    return beside if beside in FREE else position
+    return _LEADS_TO.get((position, move), position)
 
 
 def _beside(position: Position, step: Position) -> Position:
     return position[0] + step[0], position[1] + step[1]
+
+
+_LEADS_TO = {
+    (position, move): _beside(position, step)
+    for position in FREE
+    for move, step in MOVES.items()
+    if _beside(position, step) in FREE
+}
 
 
 def _spoken(position: Position) -> str:
