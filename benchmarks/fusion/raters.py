@@ -1,5 +1,5 @@
 """How real raters differ: what of a rating is the text, the person, the time and chance. `python -m benchmarks.fusion
-raters`, two seconds.
+raters`, six seconds.
 
 The film reviews were rated in sets of about 30, each by the same people in the same order (the columns of a set are
 correlated from text to text, and those of two sets are not), so that a person can be followed through a set. In a set
