@@ -68,6 +68,7 @@ class Size(NamedTuple):
     measured: int  # for a figure; a quarter of it for those of curve and sweep
     epochs: int  # of maximum likelihood
     pretraining: int  # draws of the discriminator before the first round
+    drawn: int  # texts of each kind in such a draw, of which there is one a round
     rounds: int
     ends: int  # to each prefix
 
@@ -84,9 +85,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a .safetensors file for the generator of maximum likelihood")
     parser.add_argument("--json", type=Path, help="write the figures there after each arm")
     given = parser.parse_args()
-    size = Size(10_000, 10_000, given.epochs, 10, given.rounds, given.ends)
+    size = Size(10_000, 10_000, given.epochs, 10, 1000, given.rounds, given.ends)
     if given.quick:
-        size = Size(1_000, 1_000, min(given.epochs, 5), 2, min(given.rounds, 4), min(given.ends, 2))
+        size = Size(1_000, 1_000, min(given.epochs, 5), 2, 100, min(given.rounds, 4), min(given.ends, 2))
     torch.set_num_threads(1)
     run = Experiment(LSTM.from_file(given.oracle), size, given.seed, given.keep)
     report: dict[str, Any] = {"size": size._asdict(), "mle": run.mle._asdict(), "sweep": run.sweep, "arms": {}}
@@ -164,17 +165,20 @@ class Experiment:
 
     def discriminator(self, on_prefixes: bool) -> DiscriminatorTraining:
         judge = ConvolutionalDiscriminator(VOCABULARY, seed=self.seed)
-        return DiscriminatorTraining(judge, 1e-3, minibatch_size=64, memory=2000, on_prefixes=on_prefixes)
+        return DiscriminatorTraining(
+            judge, 1e-3, minibatch_size=64, memory=2 * self.size.drawn, on_prefixes=on_prefixes
+        )
 
     def teach(
         self, judge: DiscriminatorTraining, generator: LSTM, draw: torch.Generator, step: int
     ) -> dict[str, float]:
         """A draw of new texts; returns the accuracy on texts that it has not learned from."""
-        new = whole(generator.texts(1000, draw))
-        human = HumanTexts(whole(self.texts), whole(self.unseen[:1000]), reads_prompt=False)
+        count = self.size.drawn
+        new = whole(generator.texts(count, draw))
+        human = HumanTexts(whole(self.texts), whole(self.unseen[:count]), reads_prompt=False)
         accuracy = judge.judge(human, new).accuracy
         judge.remember(new)
-        judge.learn(human, 1000, steps=2, epochs=2, seed=self.seed + 1000 * step)
+        judge.learn(human, count, steps=2, epochs=2, seed=self.seed + 1000 * step)
         return {"d_accuracy": round(accuracy, 3)}
 
 

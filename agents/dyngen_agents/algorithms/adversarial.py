@@ -94,6 +94,8 @@ class AdversarialConfig:
             self, minibatch_size=NOT_NEGATIVE, d_weight=NOT_NEGATIVE, d_lambda=FRACTION, d_pretrain=NOT_NEGATIVE,
             d_learning_rate=POSITIVE, **counts,
         )  # fmt: skip
+        if self.d_credit in ("fork", "both") and self.d_pretrain == 0:
+            raise ValueError(f"d_credit={self.d_credit!r} asks D about every token, and d_pretrain=0 taught it nothing")
         if self.human is not None:  # a run goes on from any working directory
             object.__setattr__(self, "human", str(Path(self.human).expanduser().absolute()))
 

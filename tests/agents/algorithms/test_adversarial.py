@@ -100,7 +100,8 @@ def test_with_forks_values_are_opinions_and_both_is_their_mean(human):
     env = small_env(4)
     opinions = {}
     for credit in ("prefix", "fork", "both"):
-        made = learner(env, human, d_credit=credit, d_pretrain=0, d_rollouts=2)
+        made = learner(env, human, d_credit=credit, d_pretrain=1, d_rollouts=2)
+        made.common.updates = 1
         batch, turns, texts = met(made, env)
         opinions[credit] = made._opinions(batch, turns, texts) * batch.completion_mask
         if credit == "fork":
@@ -148,6 +149,10 @@ def test_the_policy_waits_while_the_discriminator_learns_first(human):
 
 def test_an_update_count_that_leaves_the_policy_nothing_is_refused(human):
     policy = small_policy(small_env(4))
+    with pytest.raises(
+        ValueError, match="d_credit='fork' asks D about every token, and d_pretrain=0 taught it nothing"
+    ):
+        AdversarialConfig(d_credit="fork", d_pretrain=0)
     with pytest.raises(ValueError, match="d_pretrain=5 of 5 updates leaves the policy none: raise updates or lower it"):
         Adversarial(policy, Reference(policy.lm, policy.distribution), AdversarialConfig(), total_updates=5)
 
