@@ -8,7 +8,9 @@ of the 25 places. Published there (returns): BC -72.1, %BC -56.4, ILQL -6.97; th
 evaluated by their mean optimality over all 20 starts; the behaviour has 0.35.
 
 Every arm begins with the world's model (`maze-lm`, `walk-lm`), which is itself a clone of this behaviour: it is the arm
-"BC". Settings are those of LMRL-Gym (τ 0.95, γ 0.99, no CQL, β 16 at evaluation) except for the learning rate.
+"BC". Settings in the maze are those of LMRL-Gym (τ 0.95, γ 0.99, β 16 at evaluation) but for the learning rate, a
+little CQL, and pieces of three moves instead of whole episodes: what matters is the number of gradient steps, as the
+value of the goal travels a token at a time.
 """
 
 from __future__ import annotations
@@ -70,18 +72,18 @@ WORLDS = {
         starts=[maze.describe(place) for place in maze.STARTS],
         rollouts=32,
         rows=200,
-        episodes=500,
-        batch=64,
+        episodes=300,
+        batch=512,  # pieces of episodes
         updates=100,
-        cloning_updates=4,
+        cloning_updates=1,
         ilql=QLearningConfig(
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             minibatch_size=16,
             tau=0.95,
             gamma=0.99,
             polyak=0.1,
             cql_coef=0.05,
-            piece_turns=16,
+            piece_turns=3,
             beta=16.0,
         ),
         beta=16.0,
@@ -93,7 +95,7 @@ WORLDS = {
         rows=640,
         episodes=1000,
         batch=128,
-        updates=300,
+        updates=150,
         cloning_updates=100,
         ilql=QLearningConfig(
             learning_rate=1e-3, minibatch_size=128, tau=0.9, gamma=0.99, polyak=0.05, cql_coef=0.1, beta=20.0
@@ -153,7 +155,7 @@ def main() -> None:
                 env = make_env(TrainConfig(env=world.env), 1, "train")
                 policy = CausalLMPolicy(load_model(BEHAVIOUR[args.world][0]), env.token_distribution())
             elif arm == "%BC":
-                cloning = BehaviourCloningConfig(top_fraction=0.1, minibatch_size=world.batch)
+                cloning = BehaviourCloningConfig(top_fraction=0.1, minibatch_size=world.ilql.minibatch_size)
                 policy = learned(world, cloning, world.cloning_updates, data, Path(folder) / "cloning", args.seed)
             else:
                 policy = learned(world, world.ilql, world.updates, data, Path(folder) / "ilql", args.seed)
