@@ -14,8 +14,7 @@ import argparse
 import gymnasium as gym
 
 import dyngen_env  # noqa: F401  (registers the ids)
-from dyngen_agents import CausalLMPolicy, collect
-from dyngen_agents.policy.feedback_memory import LABELS, FeedbackMemory, MemoryActor
+from dyngen_agents import CausalLMPolicy, FeedbackMemory, MemoryActor, collect
 from dyngen_env.lm import load_model
 
 parser = argparse.ArgumentParser()
@@ -30,7 +29,6 @@ env = gym.make_vec(
     words_in_context=False,
 ).unwrapped
 policy = CausalLMPolicy(load_model("dialogue-lm"), env.token_distribution())
-policy.read_labels(LABELS)  # a vector for each rating; zero until it is trained
 actor = MemoryActor(policy, seed=0, note_tokens=24, kept_notes=4)
 dialogues = collect(env, actor, max(4, arguments.steps // 200 * 4), seed=0).dialogues
 for turn in dialogues[0]:

@@ -8,8 +8,7 @@ the share of turns that mention the music grow from update to update, though not
 
 import argparse
 
-from dyngen_agents import TrainConfig, read_metrics, train
-from dyngen_agents.algorithms.self_distillation import SelfDistillationConfig
+from dyngen_agents import SelfDistillationConfig, TrainConfig, read_metrics, train
 from dyngen_env import Feedback
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -19,6 +19,7 @@ PUBLIC = (
     "dyngen_env",
     "dyngen_env.lm",
     "dyngen_env.rewards",
+    "dyngen_env.scoring.worlds.maze",
     "dyngen_env.tasks",
     "dyngen_env.testing",
     "dyngen_env.text",

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from dyngen_agents.algorithms.adversarial import Adversarial, AdversarialConfig
     from dyngen_agents.algorithms.algorithm import Algorithm, AlgorithmConfig
     from dyngen_agents.algorithms.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
+    from dyngen_agents.algorithms.dpo import DPO, DPOConfig
+    from dyngen_agents.algorithms.feedback_conditioned import FeedbackConditioned, FeedbackConditionedConfig
     from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
     from dyngen_agents.algorithms.ppo import PPO, PPOConfig
     from dyngen_agents.algorithms.q_learning import QLearning, QLearningConfig
     from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
+    from dyngen_agents.algorithms.self_distillation import SelfDistillation, SelfDistillationConfig
     from dyngen_agents.data.episodes import Episode, read_episodes, write_episodes
     from dyngen_agents.data.rollout import collect
     from dyngen_agents.data.trajectories import Trajectories
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from dyngen_agents.inspection.page import write_page
     from dyngen_agents.policy.actor import Actor
     from dyngen_agents.policy.causal_lm import Action, CausalLMPolicy, Evaluation
+    from dyngen_agents.policy.feedback_memory import FeedbackMemory, MemoryActor
     from dyngen_agents.policy.reference import Reference
     from dyngen_agents.reward_bench import RewardBench, bench_rewards
     from dyngen_agents.runs.config import TrainConfig
@@ -51,10 +55,16 @@ _DEFINED_IN = {
     "BehaviourCloning": "algorithms.behaviour_cloning",
     "BehaviourCloningConfig": "algorithms.behaviour_cloning",
     "CausalLMPolicy": "policy.causal_lm",
+    "DPO": "algorithms.dpo",
+    "DPOConfig": "algorithms.dpo",
     "Episode": "data.episodes",
     "Evaluation": "policy.causal_lm",
+    "FeedbackConditioned": "algorithms.feedback_conditioned",
+    "FeedbackConditionedConfig": "algorithms.feedback_conditioned",
+    "FeedbackMemory": "policy.feedback_memory",
     "GRPO": "algorithms.grpo",
     "GRPOConfig": "algorithms.grpo",
+    "MemoryActor": "policy.feedback_memory",
     "NoProgress": "training.progress",
     "OpenedRun": "runs.opened_run",
     "PPO": "algorithms.ppo",
@@ -66,6 +76,8 @@ _DEFINED_IN = {
     "Reference": "policy.reference",
     "Rescored": "evaluation.rescore",
     "RewardBench": "reward_bench",
+    "SelfDistillation": "algorithms.self_distillation",
+    "SelfDistillationConfig": "algorithms.self_distillation",
     "StopRequest": "distributed.interrupt",
     "TrainConfig": "runs.config",
     "Trajectories": "data.trajectories",
@@ -85,6 +97,7 @@ _DEFINED_IN = {
 }
 
 __all__ = [
+    "DPO",
     "GRPO",
     "PPO",
     "REINFORCE",
@@ -97,9 +110,14 @@ __all__ = [
     "BehaviourCloning",
     "BehaviourCloningConfig",
     "CausalLMPolicy",
+    "DPOConfig",
     "Episode",
     "Evaluation",
+    "FeedbackConditioned",
+    "FeedbackConditionedConfig",
+    "FeedbackMemory",
     "GRPOConfig",
+    "MemoryActor",
     "NoProgress",
     "OpenedRun",
     "PPOConfig",
@@ -109,6 +127,8 @@ __all__ = [
     "Reference",
     "Rescored",
     "RewardBench",
+    "SelfDistillation",
+    "SelfDistillationConfig",
     "StopRequest",
     "TrainConfig",
     "Trajectories",

@@ -140,6 +140,8 @@ class MemoryActor(Actor):
     ):
         super().__init__(policy, seed, deterministic=deterministic, processes=processes)
         self.width, self.kept, self.begin_with, self.write = note_tokens, kept_notes, begin_with, write
+        if policy.label_embedding is None:
+            policy.read_labels(LABELS)
         self.forget()
 
     def forget(self) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 
+__all__ = ["BEST_MOVES", "GOAL", "GRID", "MAX_MOVES", "MOVES", "STARTS", "Position", "after", "describe"]
+
 Position = tuple[int, int]
 
 GRID = (
