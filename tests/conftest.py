@@ -19,6 +19,13 @@ hypothesis.settings.register_profile("dyngen", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("dyngen")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Whatever a test has set: the next one would compute other last bits, or time how many threads are best."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _loggers_as_before():
     """The command sets how much our loggers say; tests of other files must not find more than they ask for."""

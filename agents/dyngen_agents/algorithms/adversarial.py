@@ -36,8 +36,9 @@ from dyngen_env.text.vocabulary import vocabulary_fingerprint
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """Train adversarially: a discriminator D learns to tell the policy's texts from human ones, and pays for those that
-    it takes for human, beside the env's reward. For D alone add --reward 0.
+    """Train adversarially: a discriminator D learns to tell the policy's texts from human ones, and pays for these.
+
+    What it pays comes beside the env's reward; for D alone add --reward 0.
     """
 
     learning_rate: float = 5e-4

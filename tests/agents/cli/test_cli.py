@@ -150,7 +150,10 @@ def test_generate_takes_any_model_and_any_text(tiny_model, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["train", "ppo", "--reward", "sentimnt"], "unknown reward 'sentimnt' in 'sentimnt': expected one of fluency"),
+        (
+            ["train", "ppo", "--reward", "sentimnt"],
+            "unknown reward 'sentimnt' in 'sentimnt': expected one of discriminator",
+        ),
         (["train", "ppo", "--model", "review-lm"], "Did you mean 'reviews-lm'?"),
         (["train", "ppo", "--env", "dyngen/Nonesuch-v0"], "Nonesuch"),
         (["train", "ppo", "--prompts", "no.txt"], "no prompts file no.txt"),
