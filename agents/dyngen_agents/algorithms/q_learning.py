@@ -20,7 +20,7 @@ from dyngen_agents.distributed.processes import SINGLE_PROCESS
 from dyngen_agents.functional.q_targets import expectile_loss, next_values
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
-from dyngen_agents.policy.choices import choices
+from dyngen_agents.policy.choices import after_last_message, choices
 from dyngen_agents.policy.forward_size import tokens_of_a_forward
 from dyngen_agents.policy.q_heads import QHeads
 from dyngen_agents.policy.q_policy import QPolicy
@@ -199,11 +199,8 @@ class QLearning:
         few = batch.take(torch.arange(min(WATCHED, len(batch)), device=batch.tokens.device))
         with torch.no_grad():
             acting = self.tilted.evaluate(few.tokens, few.completion_mask, reference=self.reference)
-        choices = int(few.completion_mask.sum())
-        metrics |= {
-            "entropy": float(acting.entropies.sum()) / choices,
-            "kl_per_token": float(acting.kls.sum()) / choices,
-        }
+        chosen = few.completion_mask
+        metrics |= {"entropy": float(acting.entropies[chosen].mean()), "kl_per_token": float(acting.kls[chosen].mean())}
         return metrics
 
     def state(self) -> AlgorithmState:
@@ -241,15 +238,17 @@ class QLearning:
         """The losses, token by token, from one forward pass over a piece of episodes."""
         c, heads = self.config, self.heads
         tokens, mask = piece.of(learned.tokens), piece.of(learned.completion_mask)
-        at, hidden, states, *_ = known = choices(self.policy, tokens, mask)
+        at, hidden, states = choices(self.policy, tokens, mask)
         taken, seen = tokens[at], hidden if c.q_gradient else hidden.detach()
 
         def placed(x: Tensor) -> Tensor:
             return torch.zeros(tokens.shape, device=tokens.device).index_put(at, x)
 
         values = self._values(seen, states)
-        bootstrap, last = learned.bootstrap[piece.rows], self._values(known.last_hidden, known.last_states).detach()
-        bootstrap = torch.where(bootstrap.isnan(), last, bootstrap)
+        bootstrap = learned.bootstrap[piece.rows]
+        if bool(bootstrap.isnan().any()):
+            last = self._values(*after_last_message(self.policy, tokens, mask)).detach()
+            bootstrap = torch.where(bootstrap.isnan(), last, bootstrap)
         following = next_values(placed(values.detach()), bootstrap, mask)
         targets = (piece.of(learned.rewards) + c.gamma * following)[at]
         first, second = heads.q_at(seen, taken)
@@ -266,7 +265,7 @@ class QLearning:
     @torch.no_grad()
     def _critic(self, tokens: Tensor, completion_mask: Tensor) -> tuple[Tensor, Tensor]:
         """(N, T) min(Q̄₁, Q̄₂) of each choice, and V before it; zero elsewhere."""
-        at, hidden, states, *_ = choices(self.policy, tokens, completion_mask)
+        at, hidden, states = choices(self.policy, tokens, completion_mask)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         q, values = self.heads.target_at(hidden, tokens[at]), self._values(hidden, states)
         return zeros.index_put(at, q), zeros.index_put(at, values)
@@ -279,11 +278,9 @@ class QLearning:
 
     def _of_replay(self, batch: Trajectories) -> Trajectories:
         """Take a batch of its own into the replay, and draw from that what is learned from."""
-        if not len(self.replay):
-            first = EpisodeStore()
-            first.add(batch)
-            self._begin_at(first, pessimistic=False)
         self.replay.add(batch)
+        if not self.updates:
+            self._begin_at(self.replay, pessimistic=False)
         count = self.config.replay_ratio * len(batch)
         rows = shuffled_rows(len(self.replay), count, 0, self.seed + 7919 * (self.updates + 1))
         return self.replay.take(rows).to(batch.tokens.device)
