@@ -36,10 +36,7 @@ from dyngen_env.text.vocabulary import vocabulary_fingerprint
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """Train adversarially: a discriminator D learns to tell the policy's texts from human ones, and pays for these.
-
-    What it pays comes beside the env's reward; for D alone add --reward 0.
-    """
+    """Train adversarially: a discriminator D learns to tell the policy's texts from human ones, and pays for these."""
 
     learning_rate: float = 5e-4
     """After warm-up; annealed to zero. For reviews-lm with 2.7 M parameters."""
@@ -56,7 +53,7 @@ class AdversarialConfig:
     discriminator: Literal["convolutional", "hidden-state"] = "convolutional"
     """D: n-gram filters with a highway layer (Kim 2014), or a head on the untrained model's hidden states."""
     d_weight: float = 1.0
-    """Weight of D's probability of "human", which is paid for each turn, beside the env's reward."""
+    """Weight of D's probability of "human", paid for each turn beside the env's reward. For D alone add --reward 0."""
     d_credit: Literal["end", "prefix", "fork", "both"] = "end"
     """How it reaches tokens: with a turn's last one; by how much each token changes D's opinion of the text so far
     ("prefix"), or the mean opinion of `d_rollouts` ends to it ("fork", as in SeqGAN); or by the mean of the two."""
