@@ -14,19 +14,18 @@ them. Each arm is 30 updates (5 to 6 minutes on an idle core, twice that with 8 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.fusion._arms import keep, kept, parse
 from benchmarks.fusion.table import BASE, MEMORY, PPO
 from dyngen_agents import collect, open_run, train
 from dyngen_agents.data.trajectories import Trajectories
@@ -69,27 +68,16 @@ ARMS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=list(ARMS), nargs="+", default=[])
-    parser.add_argument("--seed", type=int, nargs="+", default=[0])
-    parser.add_argument("--updates", type=int, default=BASE.updates)
-    parser.add_argument("--episodes", type=int, default=384, help="dialogues of each evaluation; a multiple of 3")
-    parser.add_argument("--quick", action="store_true", help="2 updates of 12 dialogues: to see that it runs")
-    parser.add_argument("--runs", type=Path, default=Path("runs/memory"))
-    parser.add_argument("--out", type=Path, default=Path("runs/memory/lines.jsonl"))
-    parser.add_argument("--show", action="store_true", help="print the table of all lines of --out")
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, ARMS, BASE.updates, "runs/memory", "lines.jsonl", "2 updates of 12 dialogues")
     if arguments.quick:
         arguments.updates, arguments.episodes = 2, 24
     for seed in arguments.seed:
         for name in arguments.arm:
             line = {"arm": name, "seed": seed, "figures": run(name, seed, arguments)}
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            with arguments.out.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(line) + "\n")
+            keep(arguments.out, [line])
             sys.stderr.write(f"{line}\n")
     if arguments.show or not arguments.arm:
-        Console().print(table([json.loads(line) for line in arguments.out.read_text("utf-8").splitlines()]))
+        Console().print(table(kept(arguments.out)))
 
 
 def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, list[float]]:

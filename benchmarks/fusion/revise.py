@@ -11,19 +11,18 @@ differences count together. An arm and a seed are a line of --out; `--show` prin
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.fusion._arms import keep, kept, parse
 from dyngen_agents import PPOConfig, TrainConfig, evaluate, train
 from dyngen_agents.data.episodes import EPISODES, Episode, read_episodes
 from dyngen_agents.evaluation.intervals import half_interval, t_quantile
@@ -43,27 +42,16 @@ FIGURES = {"all": "second − first", "why": "where they said why", "first": "fi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=list(ARMS), nargs="+", default=[])
-    parser.add_argument("--seed", type=int, nargs="+", default=[0])
-    parser.add_argument("--updates", type=int, default=BASE.updates)
-    parser.add_argument("--episodes", type=int, default=384, help="dialogues of each evaluation")
-    parser.add_argument("--quick", action="store_true", help="2 updates of 16 dialogues: to see that it runs")
-    parser.add_argument("--runs", type=Path, default=Path("runs/fusion"))
-    parser.add_argument("--out", type=Path, default=Path("runs/fusion/revise.jsonl"))
-    parser.add_argument("--show", action="store_true", help="print the table of all lines of --out")
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, ARMS, BASE.updates, "runs/fusion", "revise.jsonl", "2 updates of 16 dialogues")
     if arguments.quick:
         arguments.updates, arguments.episodes = 2, 32
     for seed in arguments.seed:
         for name in arguments.arm:
             lines = run(name, seed, arguments)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            with arguments.out.open("a", encoding="utf-8") as out:
-                out.writelines(json.dumps(line) + "\n" for line in lines)
+            keep(arguments.out, lines)
             sys.stderr.write(f"{name}, seed {seed}: {lines[0]['all']:+.2f} ± {lines[0]['all_ci95']:.2f}\n")
     if arguments.show or not arguments.arm:
-        Console().print(table([json.loads(line) for line in arguments.out.read_text("utf-8").splitlines()]))
+        Console().print(table(kept(arguments.out)))
 
 
 def run(name: str, seed: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:

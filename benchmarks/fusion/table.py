@@ -9,18 +9,17 @@ all lines: mean over seeds, and its 95% interval (Student's t) where there are s
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.fusion._arms import keep, kept, parse
 from dyngen_agents import GRPOConfig, PPOConfig, REINFORCEConfig, TrainConfig, evaluate, train
 from dyngen_agents.algorithms.feedback_conditioned import FeedbackConditionedConfig
 from dyngen_agents.algorithms.self_distillation import SelfDistillationConfig
@@ -59,27 +58,16 @@ ARMS: dict[str, Callable[[], Arm]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=list(ARMS), nargs="+", default=[])
-    parser.add_argument("--seed", type=int, nargs="+", default=[0])
-    parser.add_argument("--updates", type=int, default=BASE.updates)
-    parser.add_argument("--episodes", type=int, default=384, help="dialogues of each evaluation")
-    parser.add_argument("--quick", action="store_true", help="2 updates of 16 dialogues: to see that it runs")
-    parser.add_argument("--runs", type=Path, default=Path("runs/fusion"))
-    parser.add_argument("--out", type=Path, default=Path("runs/fusion/table.jsonl"))
-    parser.add_argument("--show", action="store_true", help="print the table of all lines of --out")
-    arguments = parser.parse_args()
+    arguments = parse(__doc__, ARMS, BASE.updates, "runs/fusion", "table.jsonl", "2 updates of 16 dialogues")
     if arguments.quick:
         arguments.updates, arguments.episodes = 2, 32
     for seed in arguments.seed:
         for name in arguments.arm:
             line = run(name, seed, arguments)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            with arguments.out.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(line) + "\n")
+            keep(arguments.out, [line])
             sys.stderr.write(f"{name}, seed {seed}: {line['rating_later']:+.2f} for {line['kl_per_token']:.2f} nats\n")
     if arguments.show or not arguments.arm:
-        Console().print(table([json.loads(line) for line in arguments.out.read_text("utf-8").splitlines()]))
+        Console().print(table(kept(arguments.out)))
 
 
 def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -95,15 +83,17 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     line: dict[str, Any] = dict(
         arm=name, about=arm.about, seed=seed, updates=config.updates, cpu_seconds=round(seconds)
     )
-    for who, kept in (("trained", ""), ("untrained", "untrained_")):
+    for who, prefix in (("trained", ""), ("untrained", "untrained_")):
         for figure in ("rating_later", "rating_later_ci95", "rating_by_turn", "kl_per_token", "distinct_2"):
-            line[kept + figure] = figures[who][figure]
+            line[prefix + figure] = figures[who][figure]
     return line
 
 
 def table(lines: list[dict[str, Any]]) -> Table:
-    """An arm a row: rating, KL per token, distinct-2, CPU minutes of training; means over seeds."""
-    shown = Table("way to use feedback", "seeds", "rating, turns 2+", "nats a token", "distinct-2", "CPU minutes")
+    """An arm a row: rating, the untrained model's, KL per token, distinct-2, CPU minutes; means over seeds."""
+    shown = Table(
+        "way to use feedback", "seeds", "rating, turns 2+", "untrained", "nats a token", "distinct-2", "CPU minutes"
+    )
     by_arm: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         by_arm.setdefault(line["about"], []).append(line)
@@ -116,14 +106,10 @@ def table(lines: list[dict[str, Any]]) -> Table:
             statistics.fmean(row[name] for row in rows) for name in ("kl_per_token", "distinct_2", "cpu_seconds")
         )
         shown.add_row(
-            about, str(len(rows)), f"{statistics.fmean(ratings):+.2f} ± {half:.2f}", f"{kl:.2f}", f"{distinct:.2f}",
+            about, str(len(rows)), f"{statistics.fmean(ratings):+.2f} ± {half:.2f}",
+            f"{statistics.fmean(row['untrained_rating_later'] for row in rows):+.2f}", f"{kl:.2f}", f"{distinct:.2f}",
             f"{seconds / 60:.1f}",
         )  # fmt: skip
-    untrained = lines[0]
-    shown.add_row(
-        "untrained", "", f"{untrained['untrained_rating_later']:+.2f} ± {untrained['untrained_rating_later_ci95']:.2f}",
-        "0", f"{untrained['untrained_distinct_2']:.2f}", "",
-    )  # fmt: skip
     return shown
 
 
