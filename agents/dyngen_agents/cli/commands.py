@@ -27,6 +27,12 @@ COMMANDS = {
         "dyngen_agents.cli.rescore:Rescore",
         "What recorded episodes would have earned under other rewards.",
     ),
+    "feedback": (
+        "dyngen_agents.cli.feedback:Feedback",
+        "What is in a store of people's feedback, and how far they agree.",
+    ),
+    "export": ("dyngen_agents.cli.export:Export", "People's feedback as a data set for TRL and others."),
+    "import": ("dyngen_agents.cli.importing:Import", "Data sets of feedback into a store."),
     "bench": ("dyngen_agents.cli.bench:Bench", "Compare reward designs: train the same agent under each."),
 }
 

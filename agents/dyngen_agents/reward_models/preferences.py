@@ -2,7 +2,8 @@
 
     python -m dyngen_agents.reward_models.preferences pairs.jsonl --out mine.npz
 
-Each line is {"prompt": ..., "chosen": ..., "rejected": ...}, as for other tools. The model is linear in n-grams of the
+Each line is {"prompt": ..., "chosen": ..., "rejected": ...}, as for other tools; or the file is a store of people's
+feedback, whose preferences, rankings and corrections are the pairs. The model is linear in n-grams of the
 completion and VADER's scores (`scoring/text_features.py`); what it is trained by is -log σ(r(chosen) - r(rejected)). A
 tenth of the prompts is held out: the strength of the penalty is chosen there, and the accuracy measured.
 """
@@ -10,16 +11,16 @@ tenth of the prompts is held out: the strength of the penalty is chosen there, a
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from dyngen_agents.reward_models.from_store import Pair, is_store, pairs_in
+from dyngen_agents.reward_models.held_out import is_held_out
 from dyngen_env.scoring.human_rating import LinearRating
 from dyngen_env.scoring.linear_fit import Sparse, bradley_terry, inverse_document_frequencies, text_matrix
 from dyngen_env.scoring.text_features import SIZE
@@ -27,14 +28,6 @@ from dyngen_env.scoring.text_features import SIZE
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03)
 
 log = logging.getLogger("dyngen_agents.reward_models.preferences")
-
-
-class Pair(NamedTuple):
-    """Two completions of a prompt, and which one somebody liked more."""
-
-    prompt: str
-    chosen: str
-    rejected: str
 
 
 @dataclass(frozen=True)
@@ -54,8 +47,8 @@ def train_on_preferences(pairs: Sequence[Pair], strengths: Sequence[float] = STR
     Raises:
         ValueError: too few pairs to train on some and hold out others.
     """
-    held = [pair for pair in pairs if _is_held_out(pair)]
-    kept = [pair for pair in pairs if not _is_held_out(pair)]
+    held = [pair for pair in pairs if is_held_out(*pair)]
+    kept = [pair for pair in pairs if not is_held_out(*pair)]
     if not held or not kept:
         raise ValueError(f"{len(pairs)} pairs, {len(held)} of them held out by their prompts: expected more")
     idf = inverse_document_frequencies([text for pair in kept for text in pair[1:]])
@@ -80,11 +73,13 @@ def accuracy(model: LinearRating, pairs: Sequence[Pair]) -> float:
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """The pairs of a `.jsonl` file.
+    """The pairs of a `.jsonl` file, or of a store of people's feedback.
 
     Raises:
         ValueError: a line that is no object with three texts; the message names it. FileNotFoundError: no such file.
     """
+    if is_store(path):
+        return pairs_in(path)
     pairs = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         if line.strip():
@@ -107,16 +102,10 @@ def _differences(pairs: Sequence[Pair], idf: np.ndarray) -> Sparse:
     return chosen.minus(rejected)
 
 
-def _is_held_out(pair: Pair) -> bool:
-    """By a hash of the prompt, so that no prompt is on both sides; of the whole pair where there is no prompt."""
-    key = pair.prompt or "\n".join(pair)
-    return hashlib.sha256(key.encode("utf-8", "replace")).digest()[0] % 10 == 0
-
-
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs", type=Path, help="a .jsonl file")
+    parser.add_argument("pairs", type=Path, help="a .jsonl file, or a store of feedback")
     parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     args = parser.parse_args()
     trained = train_on_preferences(read_pairs(args.pairs))
