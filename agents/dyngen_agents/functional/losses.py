@@ -31,6 +31,18 @@ def clipped_surrogate(
     return torch.maximum(-advantages * ratio, -advantages * clipped_ratio)
 
 
+@torch.no_grad()
+def tapered_weights(log_ratios: Tensor, advantages: Tensor) -> Tensor:
+    """What −A log π of a replayed text is weighted by: TOPR, Le Roux et al. 2025 ("Tapered Off-Policy REINFORCE").
+
+        A ≥ 0: 1      A < 0: min(1, π/μ)
+
+    Good texts are imitated whoever wrote them; bad ones are pushed away only as long as they are still written, so that
+    the loss is bounded from below without a clipped ratio. log_ratios: log π − log μ of whole texts. One shape, any.
+    """
+    return torch.where(advantages < 0, log_ratios.clamp(max=0.0).exp(), 1.0)
+
+
 def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip_range: float) -> Tensor:
     """½ max((V − R̂)², (clip(V, V_old − ε, V_old + ε) − R̂)²). Huang et al. 2023.
 

@@ -57,6 +57,13 @@ class Note:
     begins: int = 0
 
 
+def write_note(tokenizer: Tokenizer, text: str, rating: float | None, width: int, begins: int = 0) -> Note:
+    """The note of an answer, cut off after `width` tokens: the words in the frame of a user's turn."""
+    last = min(tokenizer.end_ids, default=-1)  # as if the agent had ended its turn
+    ids = tokenizer.encode_reply(text, last)[:width]
+    return Note(tuple(ids), rating_label(rating), begins)
+
+
 @dataclass(frozen=True)
 class FeedbackMemory:
     """What is known of one user: their latest answers, as token ids.
@@ -71,6 +78,14 @@ class FeedbackMemory:
     vocabulary: int
     width: int
     notes: tuple[Note, ...] = ()
+
+    def as_notes(self, places: int, device: torch.device | str | None = None) -> Notes:
+        """The memory beside one row that begins with it: notes (1, places, W), of which the last are kept."""
+        out = Notes.none(1, places, self.width, device)
+        for place, note in enumerate(self.notes[max(0, len(self.notes) - places) :]):
+            out.tokens[0, place, : len(note.ids)] = torch.tensor(note.ids, device=device)
+            out.labels[0, place] = note.label
+        return out
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON. Raises OSError if that fails."""
@@ -226,9 +241,7 @@ class MemoryActor(Actor):
         return [self._note(tokenizer, turn["text"], turn["rating"]) for turn in answers]
 
     def _note(self, tokenizer: Tokenizer, text: str, rating: float | None, begins: int = 0) -> Note:
-        last = min(tokenizer.end_ids, default=-1)  # as if the agent had ended its turn
-        ids = tokenizer.encode_reply(text, last)[: self.width]
-        return Note(tuple(ids), rating_label(rating), begins)
+        return write_note(tokenizer, text, rating, self.width, begins)
 
     def _write(self, rows: Sequence[int]) -> None:
         """The notes of these rows as tensors; others stay as they are. The old tensors are not written to."""

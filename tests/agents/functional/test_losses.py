@@ -15,6 +15,7 @@ from dyngen_agents.functional.losses import (
     kl_k3,
     masked_sum_over,
     policy_gradient_loss,
+    tapered_weights,
 )
 
 
@@ -175,3 +176,8 @@ def test_a_log_ratio_that_exp_cannot_hold_is_no_reason_for_nan(log_ratio, advant
             assert metric.isfinite().all()
     good = clipped_surrogate(torch.tensor([log_ratio]), torch.zeros(1), torch.tensor([1.0]), clip_coef=0.2)
     assert good.item() == pytest.approx(-1.2)
+
+
+def test_bad_texts_weigh_as_much_as_they_are_still_written():
+    weights = tapered_weights(torch.tensor([-1.0, -1.0, 2.0, -math.inf]), torch.tensor([1.0, -1.0, -1.0, -1.0]))
+    assert weights.tolist() == pytest.approx([1.0, math.exp(-1), 1.0, 0.0])
