@@ -12,6 +12,7 @@ import torch
 from dyngen_env import mdp
 from dyngen_env.envs.seeding import stream_generator
 from dyngen_env.mdp.state import CONTEXT, GOAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
+from dyngen_env.scoring.people import written
 from dyngen_env.text.padding import pad_rows
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Feedback
@@ -141,7 +142,9 @@ class Conversation:
         heard = [i for i, row in enumerate(rows) if row in said or finish[row] in (STOP, LENGTH)]
         if not heard:
             return Answers(spoken, feedback, [*talks], [], [])
-        answers = dict(zip(asked, self._ask([talks[i] for i in asked], [seeds[i] for i in asked]), strict=True))
+        said_to = [rows[i] for i in asked]
+        replies = self._ask([talks[i] for i in asked], [seeds[i] for i in asked], spoken, said_to)
+        answers = dict(zip(asked, replies, strict=True))
         for i in heard:
             feedback[i] = said[rows[i]] if rows[i] in said else answers[i]
             talks[i] = talks[i].heard(feedback[i])
@@ -181,9 +184,15 @@ class Conversation:
         starts, counts = torch.tensor(cuts, device=where.device).unbind(1)
         return mdp.forget(spoken, where, starts, counts), [row for row, (_, cut) in zip(rows, cuts, strict=True) if cut]
 
-    def _ask(self, talks: list[Dialogue], seeds: list[int]) -> Sequence[Feedback]:
+    def _ask(self, talks: list[Dialogue], seeds: list[int], spoken: TokenState, rows: list[int]) -> Sequence[Feedback]:
         rngs = [stream_generator(seed, "user", len(talk.completions)) for seed, talk in zip(seeds, talks, strict=True)]
-        answers = self.user.reply(talks, rngs) if talks else []
+        with_tokens = getattr(self.user, "reply_to_tokens", None)
+        if not talks:
+            answers: Sequence[Feedback] = []
+        elif with_tokens is None:
+            answers = self.user.reply(talks, rngs)
+        else:
+            answers = with_tokens(talks, rngs, written(spoken, rows))
         self._check_number("reply", answers, talks)
         return answers
 

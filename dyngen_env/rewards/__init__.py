@@ -15,6 +15,7 @@ from dyngen_env.rewards.judge import Judge
 from dyngen_env.rewards.keywords import Keywords
 from dyngen_env.rewards.length import Length
 from dyngen_env.rewards.payments import pay_turns
+from dyngen_env.rewards.people import human
 from dyngen_env.rewards.preference import Preference
 from dyngen_env.rewards.rating import Drafts, LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability
@@ -32,6 +33,7 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "discriminator": DiscriminatorScore,
     "drafts": Drafts,
     "fluency": Fluency,
+    "human": human,
     "human_rating": HumanRating,
     "illegal": IllegalToken,
     "json_valid": JsonValid,
@@ -102,6 +104,7 @@ __all__ = [
     "WalkOptimality",
     "as_reward",
     "delayed",
+    "human",
     "make_reward",
     "pay_turns",
     "shaped",

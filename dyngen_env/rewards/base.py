@@ -58,6 +58,8 @@ class Reward:
         on_tokens: whether it can be computed on a GPU without the host: it reads the tensors of the transition and
             nothing else, neither `rows` nor text, by the same operations whatever is in them, so that a CUDA graph can
             hold it, and returns 0 where no turn ended unless it pays per token. Such a reward never makes a step wait.
+        asks_people: whether people are asked about turns. Then no unfinished turn is scored, as shaping would, and runs
+            draw no samples and no evaluation by it unless they are told to.
         cheap: whether scoring a text costs so little, some microseconds, that the text so far may be scored after every
             token.
     """
@@ -67,6 +69,7 @@ class Reward:
     every_step: bool = False
     on_tokens: bool = False
     held_until: str | None = None
+    asks_people: bool = False
     cheap: bool = False
 
     def __call__(self, transition: Transition) -> torch.Tensor:

@@ -8,6 +8,8 @@ from dyngen_env.users.console import ConsoleUser
 from dyngen_env.users.lm import LMUser
 from dyngen_env.users.maze import MazeUser
 from dyngen_env.users.muted import MutedUser
+from dyngen_env.users.page import PageUser
+from dyngen_env.users.recorded import RecordedUser
 from dyngen_env.users.replay import ReplayUser
 from dyngen_env.users.returning import ReturningUser
 from dyngen_env.users.scripted import ScriptedUser
@@ -18,7 +20,9 @@ USERS: dict[str, Callable[..., User]] = {
     "console": ConsoleUser,
     "lm": LMUser,
     "maze": MazeUser,
+    "page": PageUser,
     "raters": raters,
+    "recorded": RecordedUser,
     "replay": ReplayUser,
     "scripted": ScriptedUser,
     "silent": Silent,
@@ -55,6 +59,8 @@ __all__ = [
     "LMUser",
     "MazeUser",
     "MutedUser",
+    "PageUser",
+    "RecordedUser",
     "ReplayUser",
     "ReturningUser",
     "ScriptedUser",

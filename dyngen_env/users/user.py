@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dyngen_env.scoring.people import Written
 from dyngen_env.types import Dialogue, Example, Feedback
 
 
@@ -46,6 +47,18 @@ class ComesBack(User, Protocol):
         self, before: Sequence[Any], examples: Sequence[Example], rngs: Sequence[np.random.Generator]
     ) -> Sequence[Any]:
         """`begin`, given also `before` (R,): the persona of each row's last episode, None where there was none."""
+
+
+class SeesTokens(User, Protocol):
+    """A user who keeps what was answered beside the very tokens that it answers, for learners."""
+
+    def reply_to_tokens(
+        self,
+        dialogues: Sequence[Dialogue],
+        rngs: Sequence[np.random.Generator],
+        written: Sequence[Written | None],
+    ) -> Sequence[Feedback]:
+        """`reply`, given also the tokens of the R turns."""
 
 
 class CutsIn(User, Protocol):

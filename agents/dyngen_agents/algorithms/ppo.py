@@ -10,10 +10,12 @@ from torch import Tensor
 from dyngen_agents.algorithms.algorithm import AlgorithmState, Diagnostics, Play, Quantity
 from dyngen_agents.algorithms.critic_scale import CriticScale
 from dyngen_agents.algorithms.minibatch_pass import Piece
+from dyngen_agents.algorithms.off_policy import require_logprobs, reread
 from dyngen_agents.algorithms.policy_gradient import PolicyGradient, RunShape
-from dyngen_agents.algorithms.settings import check_settings
+from dyngen_agents.algorithms.settings import POSITIVE, check_settings
 from dyngen_agents.algorithms.value_alarm import ValueAlarm
-from dyngen_agents.data.batching import explained_variance
+from dyngen_agents.data.batching import explained_variance, kl_of_states
+from dyngen_agents.data.episode_store import EpisodeStore, shuffled_rows
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.functional.losses import approx_kl, clip_fraction, clipped_surrogate, clipped_value_loss
 from dyngen_agents.functional.returns import gae, masked_mean, masked_whiten
@@ -71,9 +73,12 @@ class PPOConfig:
     """Zero mean and unit variance over the tokens of the batch."""
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
+    importance_cap: float = 1.0
+    """How much a token of a recorded episode (--feedback, --data) may count at most, where the policy finds it likelier
+    than the one that chose it did (Espeholt et al. 2018)."""
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check_settings(self, importance_cap=POSITIVE)
 
 
 class PPO:
@@ -98,32 +103,50 @@ class PPO:
             value_gradient=c.value_gradient,
             **run,
         )
+        self.episodes = run.get("episodes", 0)
+        self.recorded: EpisodeStore | None = None
+
+    def read(self, recorded: EpisodeStore | None) -> None:
+        """Learn from these episodes instead of its own. Raises ValueError if it is not known how likely they were."""
+        if recorded is not None:
+            require_logprobs(recorded)
+        self.recorded = recorded
 
     def actor(self, seed: int) -> Actor:
         """The policy at work: what it is in rollouts."""
         return self.common.actor(seed)
 
     def experience(self, play: Play) -> Trajectories:
-        """Episodes of the policy as it is. What follows a truncation counts as nothing, though there is a critic.
+        """Episodes of the policy as it is, or the next recorded ones, in random order.
+
+        What follows a truncation counts as nothing, though there is a critic.
 
         A state is the whole history, so it knows how much of a limit is left, and an agent that knows the time treats
         its end as an end (Pardo et al. 2018, "Time limits in reinforcement learning", sec. 3). Nor was a value ever
         learned for a state in which nobody acts: a critic that counts on it feeds on itself, and grows without bound.
         """
-        return play(self.actor)
+        if self.recorded is None:
+            return play(self.actor)
+        rows = shuffled_rows(len(self.recorded), self.episodes, self.common.updates, self.common.seed)
+        return self.recorded.take(rows).to(self.policy.lm.device)
 
     def update(self, batch: Trajectories) -> dict[str, float]:
         """Learn from a batch of episodes: eq. 9 of Schulman et al. 2017, with the KL in the reward.
 
         Returns:
             metrics: losses, KLs in nats, and how the clipping worked, averaged over the tokens of all epochs;
-            "value_alarm", 1 where the critic expects more than any episode has returned (`ValueAlarm`).
+            "value_alarm", 1 where the critic expects more than any episode has returned (`ValueAlarm`). Of recorded
+            episodes those of `off_policy.reread`, too.
 
         Raises:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
-        c, mask = self.config, batch.completion_mask
-        rewards, ref_logprobs = self.common.penalised_rewards(batch)
+        c, mask, common = self.config, batch.completion_mask, self.common
+        others: dict[str, float] = {}
+        if self.recorded is not None:
+            cap = c.importance_cap
+            batch, importance, others = reread(self.policy, batch, cap, common.max_tokens, common.processes)
+        rewards, ref_logprobs = common.penalised_rewards(batch)
         values = batch.values
         if c.scale_values:
             values = self.critic_scale.observe(values, rewards, batch.bootstrap, mask, c.gamma)
@@ -133,6 +156,8 @@ class PPO:
         if c.whiten_advantages:
             scale = float(advantages[mask].std(correction=0)) + 1e-8
             advantages = masked_whiten(advantages, mask)
+        if self.recorded is not None:
+            advantages = advantages * importance
 
         def token_terms(new: Evaluation, piece: Piece) -> dict[str, Tensor]:
             old_logprobs = piece.of(batch.logprobs)
@@ -146,11 +171,15 @@ class PPO:
             }
 
         weights = {"policy_loss": 1.0, "value_loss": c.vf_coef, "entropy": -c.ent_coef}
-        metrics = self.common.gradient_steps(batch, token_terms, weights, scale)
+        metrics = common.gradient_steps(batch, token_terms, weights, scale)
         metrics["value_alarm"] = float(self.alarm.check(values, rewards, mask, c.gamma))
         metrics["value_mean"] = float(masked_mean(values, mask))
         metrics["explained_variance"] = explained_variance(values, returns, mask)
-        return metrics | self.common.end_update(batch, ref_logprobs)
+        if self.recorded is None:
+            return metrics | common.end_update(batch, ref_logprobs)
+        common.updates += 1  # others have written these episodes: their log-probs say nothing of this policy's KL
+        kl = kl_of_states(self.policy, common.reference, batch, common.max_tokens, common.processes)
+        return metrics | others | {"kl_per_token": kl, "kl_coef": common.kl_control.coef}
 
     def state(self) -> AlgorithmState:
         """That of every policy-gradient algorithm, the value head, and the largest return seen."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,9 @@ from dyngen_agents.runs.opened_run import open_run
 from dyngen_env.envs.options import TaskOptions
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.distribution import SamplingConfig
+from dyngen_env.lm.loading.fingerprint import fingerprint
 from dyngen_env.lm.loading.models import load_model
+from dyngen_env.scoring.people import played_by
 
 log = logging.getLogger(__name__)
 
@@ -76,16 +78,19 @@ class Record(Command):
             tokens += written
 
         folder = Path(self.out).expanduser()
-        returns = record(
-            env,
-            lambda seed: Actor(policy, seed),
-            draw_examples(env, self.episodes, self.seed),
-            folder,
-            described(config),
-            seed=self.seed,
-            policy=name,
-            on_token=count,
-        )
+        model = env.model or ""
+        who = dict(model=model, fingerprint=fingerprint(model), version=name if name != model else "")
+        with played_by(**who, sampling=asdict(config.sampling)):
+            returns = record(
+                env,
+                lambda seed: Actor(policy, seed),
+                draw_examples(env, self.episodes, self.seed),
+                folder,
+                described(config),
+                seed=self.seed,
+                policy=name,
+                on_token=count,
+            )
         mean = float(np.mean(returns))
         if self.json:
             print(json.dumps({"data": str(folder), "episodes": len(returns), "tokens": tokens, "reward_mean": mean}))

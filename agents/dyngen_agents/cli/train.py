@@ -24,6 +24,8 @@ from dyngen_agents.evaluation.evaluate import evaluate
 from dyngen_agents.evaluation.samples import SAMPLES
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.runs.environment import asks_people
+from dyngen_agents.runs.opened_run import open_run
 from dyngen_agents.training.metrics_log import tensorboard_folder
 from dyngen_agents.training.progress import NoProgress, console
 from dyngen_agents.training.train import train
@@ -38,10 +40,10 @@ class Train(Command):
     """Train a language model in an environment, or go on with a run (--resume)."""
 
     common = (
-        "env", "data", "model", "reward", "prompts", "user", "max_new_tokens", "updates", "max_minutes", "episodes",
-        "num_envs", "seed", "device", "threads", "lora_rank", "out", "track", "resume", "eval_episodes", "json",
-        "quiet", "learning_rate", "epochs", "minibatch_size", "baseline", "group_size", "kl_coef", "top_fraction",
-        "human", "d_weight", "d_credit",
+        "env", "data", "feedback", "model", "reward", "prompts", "user", "max_new_tokens", "updates", "max_minutes",
+        "episodes", "num_envs", "seed", "device", "threads", "lora_rank", "out", "track", "resume", "eval_episodes",
+        "json", "quiet", "learning_rate", "epochs", "minibatch_size", "baseline", "group_size", "kl_coef",
+        "top_fraction", "human", "d_weight", "d_credit",
     )  # fmt: skip
     not_offered = ("top_k", "top_p")  # of the distribution: only its temperature can be trained with
     algorithm_named: ClassVar[bool] = False
@@ -78,13 +80,15 @@ class Train(Command):
         if not processes.first:
             return 0 if stop.signal is None else 128 + stop.signal
         shown = console if self.json else Console()
-        if not self.quiet:
+        if not self.quiet and (run / SAMPLES).exists():
             shown.print(samples_table((run / SAMPLES).read_text(encoding="utf-8")))
         _mention_what_is_left(open_checkpoint(run, training=False).record, run, stop)
         if stop.signal is not None:
             return 128 + stop.signal
         evaluation = None
-        if self.eval_episodes:
+        if self.eval_episodes and asks_people(open_run(run).env):
+            log.info("no evaluation, for which people would be asked: %s asks them", command_line("eval", str(run)))
+        elif self.eval_episodes:
             log.info("evaluating on %d completions of prompts that were not trained on", self.eval_episodes)
             evaluation = evaluate(run, self.eval_episodes)
             if not (self.json and self.quiet):

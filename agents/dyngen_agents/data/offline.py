@@ -140,7 +140,7 @@ def read_recorded(data: str | Path, env: TextGenVectorEnv) -> EpisodeStore:
                 rating_tokens=bool(env.options.rating_tokens),
             )
         elif not about and tokens.model != env.model:
-            _check_vocabulary(file, tokens.model, *_vocabulary_of(tokens.model), env)
+            check_vocabulary(file, tokens.model, env)
         if len(tokens.ids) > window:
             too_long += 1
         else:
@@ -206,6 +206,11 @@ def _paid(mask: Tensor, episode: Episode, tokens: EpisodeTokens) -> Tensor:
         for (_, end), answer in zip(tokens.turns, episode.feedback, strict=False):
             rewards[end - 1] = float(answer.rating or 0.0)
     return torch.tensor(rewards)
+
+
+def check_vocabulary(where: Path, model: str, env: TextGenVectorEnv) -> None:
+    """Raises ValueError unless tokens of `model` mean the same in the env. where: what holds them, for the message."""
+    _check_vocabulary(where, model, *_vocabulary_of(model), env)
 
 
 def _check_vocabulary(where: Path, model: str, size: int, fingerprint: str, env: TextGenVectorEnv) -> None:

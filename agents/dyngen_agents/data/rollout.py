@@ -19,6 +19,7 @@ from dyngen_agents.data.segments import Columns, CutEpisodes, Starts
 from dyngen_agents.data.trajectories import Trajectories, join
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.mdp.rules import ended_by_agent
+from dyngen_env.scoring.people import played_by
 from dyngen_env.types import Example
 
 
@@ -85,10 +86,25 @@ def _play(
     on_token: Callable[[int], None] | None,
 ) -> Trajectories:
     """Row i plays shares[i] episodes. Rows that have played theirs go on unheeded, which keeps the batch's shape."""
+    left = shares.numpy().copy()
+    with played_by(logprobs=lambda: player.logprobs, counted=lambda: left > 0):
+        return _play_until_done(env, player, left, seed=seed, options=options, bootstrap=bootstrap, on_token=on_token)
+
+
+def _play_until_done(
+    env: TextGenVectorEnv,
+    player: Player,
+    left: np.ndarray,
+    *,
+    seed: int | Sequence[int | None] | None,
+    options: dict,
+    bootstrap: Callable[[Tensor, Tensor], Tensor] | None,
+    on_token: Callable[[int], None] | None,
+) -> Trajectories:
+    """Row i has left[i] episodes to play, which becomes 0."""
     tokens, _ = env.reset(seed=seed, options=options)
     prompts = [example.prompt for example in env.examples]
     rewards = torch.zeros(tokens.shape, device=tokens.device)
-    left = shares.numpy().copy()
     began = np.zeros_like(left)  # when each row's episode began, in steps of the batch,
     busy = np.zeros_like(left)  # and how many tokens it has been given
     clock = 0

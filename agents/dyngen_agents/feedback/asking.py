@@ -44,7 +44,7 @@ def _stored(store: FeedbackStore, episode: Episode, source: str) -> Turn:
     """The last turn of an episode, with the dialogue that leads to it."""
     key = hashlib.sha256(json.dumps([source, as_record(episode)], default=str).encode()).hexdigest()[:40]
     tokens = episode.tokens
-    stamp = ModelStamp(episode.policy or (tokens.model if tokens else "") or "unknown")
+    stamp = ModelStamp((tokens.model if tokens else "") or episode.policy or "unknown", version=episode.policy)
     settings = {"source": source, "finish_reason": episode.finish_reason}
     talk = store.begin_dialogue(None, stamp, settings, episode.example.prompt, key=key)
     turn, chosen = None, 0

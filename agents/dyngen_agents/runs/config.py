@@ -29,6 +29,9 @@ class TrainConfig(TaskOptions):
     data: str | None = None
     """Recorded episodes to learn from: a folder that `dyngen record` has written, or a .jsonl file with a prompt, a
     completion and a reward on each line. What is not said of the environment is as it was recorded."""
+    feedback: str | None = None
+    """A store of feedback (`dyngen serve`, or reward="human('FILE', 'deferred')"): learn from the dialogues in it that
+    people have rated when the run begins, whichever policies have played them."""
     num_envs: int = 128
     """Rows that are played at a time, at most one an episode. Many rows cost little more than one."""
     episodes: int = 128
@@ -81,6 +84,8 @@ class TrainConfig(TaskOptions):
                 "token can get probability zero and its ratio is undefined. Use temperature; generate takes both"
             )
         self.sampling.require_chance()
+        if self.data is not None and self.feedback is not None:
+            raise ValueError(f"data={self.data!r} and feedback={self.feedback!r}: learn from one of them at a time")
 
 
 _NUMBERS: tuple[tuple[str, Any, Range], ...] = (
@@ -122,6 +127,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         model=lasting_model_name(config.model),
         prompts=absolute(config.prompts),
         data=absolute(config.data),
+        feedback=absolute(config.feedback),
         banned=banned,
         **own,
     )

@@ -22,6 +22,7 @@ import torch
 from dyngen_agents.algorithms.algorithm import AlgorithmConfig, LearnsFromRecorded
 from dyngen_agents.algorithms.registry import ALGORITHMS, algorithm_name
 from dyngen_agents.data.offline import read_recorded
+from dyngen_agents.data.rated_turns import RatedEpisodes, last_feedback, read_rated
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
 from dyngen_agents.data.shared_rollout import EnvPlay
 from dyngen_agents.data.trajectories import Trajectories
@@ -37,6 +38,7 @@ from dyngen_env import __version__
 from dyngen_env.lm.loading.fingerprint import fingerprint
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.scoring.diversity import distinct_n
+from dyngen_env.scoring.people import played_by
 
 EPISODES_TO_SCALE_BY = 256  # Ziegler et al. 2019
 
@@ -108,7 +110,8 @@ class Learner:
             seed=config.seed,
             processes=processes,
         )
-        self._read_recorded()
+        self.feedback: RatedEpisodes | None = None
+        self._read_recorded(checkpoint)
         self.iteration, self.seconds, self.reward_scale = 0, 0.0, RewardScale()
         self.validation: float | None = None  # "validation" of the last update, if the algorithm has such a metric,
         self.best_validation: float | None = None  # and of the best checkpoint
@@ -128,7 +131,10 @@ class Learner:
             ValueError: the env got a reward that is not a finite number.
             ProcessFailed: another process has failed.
         """
-        batch = self.algorithm.experience(self._play("play", self.config.episodes, on_token))
+        version = f"{self.name} update {self.iteration}, seed {self.config.seed}" if self.iteration else ""
+        who = dict(model=self.model, fingerprint=self.model_fingerprint, version=version)
+        with played_by(**who, sampling=asdict(self.config.sampling)):
+            batch = self.algorithm.experience(self._play("play", self.config.episodes, on_token))
         if not batch.logprobs.isfinite().all():
             raise FloatingPointError("the policy gives log-probs that are not finite")
         return batch
@@ -188,21 +194,34 @@ class Learner:
             "algorithm_state": state.values,
             "reward_scale": asdict(self.reward_scale),
             "best_validation": self.best_validation,
+            "feedback_until": self.feedback and self.feedback.until,
             "versions": versions(),
         }
         save_checkpoint(run, self.policy.lm, load_tokenizer(self.model), state.tensors, record, state.files)
 
-    def _read_recorded(self) -> None:
-        """Give the algorithm the recorded episodes of `config.data`. Raises ValueError if it has no use for them."""
-        data = self.config.data
-        if isinstance(self.algorithm, LearnsFromRecorded):
-            self.algorithm.read(None if data is None else read_recorded(data, self.env))
-        elif data is not None:
+    def _read_recorded(self, checkpoint: Checkpoint | None) -> None:
+        """Give the algorithm the episodes of `config.data` or `config.feedback`: those that the run began with.
+
+        Raises:
+            ValueError: the algorithm has no use for them, or they cannot be learned from.
+        """
+        config = self.config
+        source = {"data": config.data, "feedback": config.feedback}
+        given = {name: where for name, where in source.items() if where is not None}
+        if not isinstance(self.algorithm, LearnsFromRecorded):
             able = [name for name, kind in ALGORITHMS.items() if issubclass(kind, LearnsFromRecorded)]
-            raise ValueError(
-                f"{self.name} learns from episodes of its own, not from data={data!r}: leave that out, or train "
-                f"{' or '.join(able)}"
-            )
+            for name, where in given.items():
+                raise ValueError(
+                    f"{self.name} learns from episodes of its own, not from {name}={where!r}: leave that out, or train "
+                    f"{' or '.join(able)}"
+                )
+        elif config.feedback is not None:
+            until = checkpoint and checkpoint.record.get("feedback_until")
+            [until, *_] = self.processes.exchange(until if checkpoint else last_feedback(config.feedback))
+            self.feedback = read_rated(config.feedback, self.env, until)
+            self.algorithm.read(self.feedback.episodes)
+        else:
+            self.algorithm.read(None if config.data is None else read_recorded(config.data, self.env))
 
     def _play(self, purpose: str, episodes: int, on_token: Callable[[int], None] | None = None) -> EnvPlay:
         """What plays so many episodes for a purpose: equal for equal seed, purpose and number of updates."""

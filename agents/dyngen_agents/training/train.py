@@ -11,6 +11,7 @@ from typing import Any
 
 from dyngen_agents.algorithms.algorithm import AlgorithmConfig, acting_policy
 from dyngen_agents.algorithms.registry import ALGORITHMS, actor_for, algorithm_name, default_config
+from dyngen_agents.data.rated_turns import note_use
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import Stopped, StopRequest
 from dyngen_agents.distributed.processes import from_launcher
@@ -24,6 +25,7 @@ from dyngen_agents.runs.config import (
     train_config_from,
     with_absolute_paths,
 )
+from dyngen_agents.runs.environment import asks_people
 from dyngen_agents.runs.folder import discard_run, find_run, mark_latest, new_run_folder
 from dyngen_agents.runs.from_python import CustomReward, FromPython
 from dyngen_agents.runs.from_recording import with_recorded_env
@@ -101,7 +103,9 @@ def train(
             _Loop(learner, run, stop, metrics_log, progress).run()
             if peak := describe_peak(learner.env.device):
                 progress.say(peak)
-            if processes.first:
+            if processes.first and asks_people(learner.env):
+                progress.say("no samples, about which people would be asked")
+            elif processes.first:
                 progress.phase("sampling")
                 acting = acting_policy(learner.algorithm, learner.policy)
                 actor = partial(actor_for, learner.algorithm_config)
@@ -114,6 +118,8 @@ def _new_run(learner: Learner) -> Path:
     run = new_run_folder(learner.config.out, learner.name)
     try:
         learner.save(run)
+        if learner.feedback is not None:
+            note_use(learner.config.feedback or "", run, learner.feedback.feedback)
     except BaseException:
         discard_run(run)
         raise

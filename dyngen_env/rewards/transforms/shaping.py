@@ -15,6 +15,7 @@ import torch
 
 from dyngen_env.mdp.state import TokenState
 from dyngen_env.rewards.base import Constant, Reward, RewardContext, as_reward
+from dyngen_env.rewards.parts import parts_of
 from dyngen_env.rewards.transforms.unfinished import potential
 from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.text.tokenizer import Tokenizer
@@ -33,7 +34,8 @@ class Shaping(Wrapped):
         gamma: the discount γ of the learner.
 
     Raises:
-        ValueError: gamma is not in [0, 1], or the potential pays by token, so that it is no function of the state.
+        ValueError: gamma is not in [0, 1]; the potential pays by token, so that it is no function of the state; or it
+            is what people say.
     """
 
     label = "shaping"
@@ -42,6 +44,11 @@ class Shaping(Wrapped):
         super().__init__(potential)
         if self.inner.per_token:
             raise ValueError(f"shaping needs a reward that is paid for turns: {self.inner.name!r} pays at each token")
+        if any(part.asks_people for part in parts_of(self.inner)):
+            raise ValueError(
+                f"{self.inner.name!r} is what people say, and nobody is asked about unfinished turns: leave it out of "
+                "shaping, and pay it when turns end (--credit end)"
+            )
         if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
             raise ValueError(f"gamma={gamma!r}: expected a number from 0 to 1, the learner's discount")
         self.gamma, self.per_token = float(gamma), True

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.cli.main import main
 from dyngen_agents.data.episodes import read_episodes
 from dyngen_agents.runs.checkpoint import open_checkpoint
@@ -55,5 +56,7 @@ def test_wrong_input(tmp_path, monkeypatch, capsys, arguments, message):
 
 def test_those_who_play_themselves_refuse_data(tiny_config, tmp_path):
     (tmp_path / "mine.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    with pytest.raises(ValueError, match=r"ppo learns from episodes of its own, .* or train behaviour-cloning"):
+    with pytest.raises(ValueError, match=r"grpo learns from episodes of its own, .* or train ppo or behaviour-cloning"):
+        train(tiny_config(data="mine.jsonl"), GRPOConfig())
+    with pytest.raises(ValueError, match=r"of 1 of 1 recorded episodes nobody knows how likely their tokens were"):
         train(tiny_config(data="mine.jsonl"))

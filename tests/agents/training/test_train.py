@@ -4,6 +4,8 @@ import io
 import json
 import re
 import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import StopRequest
 from dyngen_agents.evaluation.evaluate import evaluate
 from dyngen_agents.evaluation.samples import samples_table
+from dyngen_agents.feedback.store import FeedbackStore
 from dyngen_agents.inspection.inspect_run import inspect_run
 from dyngen_agents.runs import checkpoint as checkpoint_module
 from dyngen_agents.runs.checkpoint import open_checkpoint
@@ -33,10 +36,13 @@ from dyngen_agents.runs.opened_run import open_run
 from dyngen_agents.training import progress
 from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import read_metrics, tensorboard_folder
+from dyngen_agents.training.progress import NoProgress
 from dyngen_agents.training.train import TrainConfig, train
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.rewards import TextReward
 from dyngen_env.types import Feedback
+from tests.support.people import vowels as people_vowels
+from tests.support.raters import answer_all, at_work
 
 
 def vowels(text: str) -> float:
@@ -140,6 +146,60 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
     records = [open_checkpoint(folder).record for folder in (run, whole)]
     assert records[0]["algorithm_state"] == records[1]["algorithm_state"]
     assert records[0]["reward_scale"] == records[1]["reward_scale"] != {"gain": 1.0, "bias": 0.0}
+
+
+def equal_weights(run, other) -> bool:
+    files = ("model.safetensors", "training.safetensors")
+    ours, theirs = ([load_file(folder / name) for name in files] for folder in (run, other))
+    return all(
+        a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def test_people_may_rate_meanwhile_and_a_run_on_their_feedback_goes_on_as_if_they_had_not(tiny_config):
+    played = train(tiny_config(updates=1, reward="human('f.sqlite', 'deferred')", out="played"))
+    assert not (played / "samples.md").exists()  # nobody was asked to rate what nobody learns from
+    store = FeedbackStore("f.sqlite")
+    assert answer_all(store, "ada", people_vowels) == 8
+    settings = tiny_config(feedback="f.sqlite", updates=2)
+    whole = train(replace(settings, out="whole"))
+    assert read_metrics(whole)[0]["reward"] == pytest.approx(
+        sum(given.value for given in store.feedback()) / 8 / 4, abs=1e-6
+    )
+    assert all(0 < record["importance"] <= 1 for record in read_metrics(whole))
+    stop = StopRequest()
+
+    class StopsSoon(NoProgress):
+        def update(self, metrics, seconds_left):
+            stop.signal = signal.SIGINT
+
+    run = train(replace(settings, out="parts"), stop=stop, progress=StopsSoon())
+    assert open_checkpoint(run).record["iteration"] == 1
+    for given in store.feedback():
+        store.add_feedback("rating", store.person("bob"), given.turns, -4)
+    train(TrainConfig(resume=str(run)))
+    assert numbers(run) == numbers(whole) and equal_weights(run, whole)
+    assert set(store.forget("ada").runs) == {str(run.resolve()), str(whole.resolve())}
+
+
+def test_a_run_that_waits_for_people_can_be_interrupted_and_loses_nothing(tiny_config):
+    settings = tiny_config(updates=1, reward="human('f.sqlite', timeout=60)", max_new_tokens=3)
+    stop, store = StopRequest(), FeedbackStore("f.sqlite")
+
+    def stop_once_somebody_is_asked():
+        while not store.waiting():
+            time.sleep(0.02)
+        stop.signal = signal.SIGINT
+
+    threading.Thread(target=stop_once_somebody_is_asked).start()
+    run = train(replace(settings, out="parts"), stop=stop)
+    assert open_checkpoint(run).record["iteration"] == 0
+    assert 0 < answer_all(store, "ada", people_vowels) <= 8
+    with at_work("f.sqlite", ada=people_vowels):
+        train(TrainConfig(resume=str(run)))
+        whole = train(replace(settings, out="whole"))
+    assert open_checkpoint(run).record["iteration"] == 1 and equal_weights(run, whole)
+    assert len(store.feedback()) == len({turn for given in store.feedback() for turn in given.turns}) <= 8
 
 
 def test_a_resumed_run_with_a_memory_equals_an_uninterrupted_one(tiny_config):

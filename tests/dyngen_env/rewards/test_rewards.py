@@ -178,7 +178,10 @@ def test_an_expression_means_what_python_means(expression):
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
-        ("sentimnt", r"unknown reward 'sentimnt' in 'sentimnt': expected one of .*fluency, human_rating, illegal, "),
+        (
+            "sentimnt",
+            r"unknown reward 'sentimnt' in 'sentimnt': expected one of .*fluency, human, human_rating, illegal, ",
+        ),
         ("length + nice('x')", "unknown reward 'nice'"),
         ("length +", "is not an expression"),
         ("", "is not an expression"),

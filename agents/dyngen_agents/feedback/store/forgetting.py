@@ -31,10 +31,16 @@ class Forgotten:
 def forget(database: sqlite3.Connection, person: Person, now: float) -> Forgotten:
     """Delete all that belongs to a person, within a transaction of the caller, who purges the file afterwards.
 
-    Their feedback goes, and so do their dialogues with all that others have said about these. Tasks that they have
+    Their feedback goes, and so do their dialogues, and those whose settings name them among the "people" who speak in
+    it, with all that others have said about these. Tasks that they have
     answered wait for somebody else again. What remains is a line of counts and runs, without who it was.
     """
-    talks = _ids(database, "SELECT id FROM dialogues WHERE person = ?", person.id)
+    talks = _ids(
+        database,
+        "SELECT id FROM dialogues WHERE person = ?1"
+        " OR EXISTS (SELECT 1 FROM json_each(settings, '$.people') WHERE value = ?1)",
+        person.id,
+    )
     turns = _ids(database, "SELECT id FROM turns WHERE dialogue IN (SELECT value FROM json_each(?))", talks)
     said = _ids(
         database,
