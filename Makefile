@@ -82,7 +82,7 @@ bench-trl: setup $(TRL)
 	TRL_EXPERIMENTAL_SILENCE=1 .venv-trl/bin/python -m benchmarks.grpo_trl
 
 test-trl: setup $(TRL)
-	.venv-trl/bin/python -m pytest tests/agents/trl tests/test_examples.py -k trl
+	.venv-trl/bin/python -m pytest tests/agents/trl tests/agents/feedback/exchange tests/test_examples.py -k trl
 
 test-rllib: setup $(RLLIB)
 	.venv-rllib/bin/python -m pytest tests/tools/test_rllib.py tests/test_examples.py -k rllib
