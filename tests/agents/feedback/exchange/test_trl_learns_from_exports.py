@@ -1,4 +1,7 @@
-"""TRL's trainers take a step on what `dyngen export` writes (`make test-trl` makes an environment in which TRL is there)."""
+"""TRL's trainers take a step on what `dyngen export` writes.
+
+They are skipped without TRL (`make test-trl` makes an environment in which it is there).
+"""
 
 from __future__ import annotations
 
