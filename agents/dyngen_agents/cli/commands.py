@@ -22,6 +22,7 @@ COMMANDS = {
         "Why did it write that? A page on which tokens tell their numbers.",
     ),
     "generate": ("dyngen_agents.cli.generate:Generate", "Let a run's model complete prompts."),
+    "serve": ("dyngen_agents.cli.serve:Serve", "A page to talk with a model, and to rate and correct what it says."),
     "record": ("dyngen_agents.cli.record:Record", "Let a policy play, and keep its episodes to learn from."),
     "rescore": (
         "dyngen_agents.cli.rescore:Rescore",

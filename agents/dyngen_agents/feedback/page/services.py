@@ -1,0 +1,34 @@
+"""What the routes of the page work with, and who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dyngen_agents.feedback.page.access import Access
+from dyngen_agents.feedback.page.chat import Chat
+from dyngen_agents.feedback.store import Person
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+
+@dataclass(frozen=True)
+class Services:
+    """Attributes:
+    chat: the dialogues, and through it store, model, writer and learner.
+    access: who is who. cookie: the name of the cookie that says so.
+    """
+
+    chat: Chat
+    access: Access
+    cookie: str
+
+    def person(self, request: Request) -> Person:
+        """Who sent a request that has passed the guard."""
+        return self.chat.store.person(request.state.person)
+
+
+def services(request: Request) -> Services:
+    """What the request's application works with."""
+    return request.app.state.services

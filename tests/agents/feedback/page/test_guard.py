@@ -1,0 +1,116 @@
+"""What every request passes: hosts, sessions, origins, CSRF, sizes, rates; asked without a network."""
+
+import asyncio
+import json
+
+import pytest
+
+from dyngen_agents.feedback.page.access import Access
+from dyngen_agents.feedback.page.limits import Rate
+
+pytest.importorskip("starlette", reason="starlette is not installed: pip install starlette uvicorn")
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from dyngen_agents.feedback.page.guard import LOOPBACK, MAX_BODY, Guard
+
+ACCESS = Access(bytes(32), "a token")
+COOKIE = ACCESS.cookie("anna")
+GOOD = {"host": "localhost:8000", "cookie": f"dyngen={COOKIE}", "x-csrf-token": ACCESS.csrf(COOKIE)}
+
+
+def guarded(rate=None, login_rate=None, hosts=LOOPBACK):
+    async def echo(request):
+        return JSONResponse({"person": request.state.person, "size": len(await request.body())})
+
+    paths = [Route(path, echo, methods=["GET", "POST"]) for path in ("/", "/login", "/api/x")]
+    app = Starlette(routes=paths, max_body_size=MAX_BODY)
+    return Guard(
+        app, ACCESS, "dyngen", hosts, b"<p>log in</p>", rate or Rate(1e9, 10**9), login_rate or Rate(1e9, 10**9)
+    )
+
+
+def ask(app, method, path, headers=GOOD, body=b""):
+    """The answer to one request: status, headers, body."""
+    sent = []
+    rest = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        return rest.pop(0) if rest else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    raw = [(name.encode(), value.encode("utf-8", "surrogatepass")) for name, value in headers.items()]
+    scope = dict(
+        type="http", method=method, path=path, raw_path=path.encode(), query_string=b"", headers=raw, scheme="http",
+        client=("127.0.0.1", 1), server=("127.0.0.1", 8000), http_version="1.1", root_path="",
+        asgi={"version": "3.0", "spec_version": "2.4"},
+    )  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    start, *bodies = sent
+    answer = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], answer, b"".join(message.get("body", b"") for message in bodies)
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "changes"),
+    [
+        (200, "GET", "/", {}),
+        (200, "POST", "/api/x", {}),
+        (200, "POST", "/api/x", {"origin": "http://localhost:8000", "sec-fetch-site": "same-origin"}),
+        (200, "GET", "/login", {"cookie": ""}),
+        (200, "POST", "/login", {"cookie": "", "x-csrf-token": ""}),
+        (401, "GET", "/", {"cookie": ""}),
+        (401, "GET", "/login/../api/x", {"cookie": ""}),
+        (401, "GET", "/nowhere", {"cookie": "dyngen=forged.1.1"}),
+        (401, "POST", "/api/x", {"cookie": 'dyngen="\\'}),
+        (401, "GET", "/api/x", {"cookie": f"other={COOKIE}"}),
+        (403, "POST", "/api/x", {"x-csrf-token": ""}),
+        (403, "POST", "/api/x", {"x-csrf-token": ACCESS.csrf(COOKIE) + "x"}),
+        (403, "POST", "/api/x", {"x-csrf-token": "é"}),
+        (403, "POST", "/api/x", {"origin": "http://localhost:8001"}),
+        (403, "POST", "/api/x", {"origin": "null"}),
+        (403, "POST", "/api/x", {"sec-fetch-site": "cross-site"}),
+        (403, "DELETE", "/api/x", {"sec-fetch-site": "same-site"}),
+        (403, "POST", "/login", {"cookie": "", "origin": "https://evil.example"}),
+        (413, "POST", "/api/x", {"content-length": str(MAX_BODY + 1)}),
+        (421, "GET", "/login", {"host": "evil.example"}),
+        (421, "GET", "/", {"host": ""}),
+        (421, "GET", "/", {"host": "localhost.evil.example:8000"}),
+        (421, "GET", "/", {"host": "[::1"}),
+        (200, "GET", "/", {"host": "[::1]:8000"}),
+        (404, "GET", "/nowhere", {}),
+    ],
+)
+def test_what_passes(status, method, path, changes):
+    found, headers, body = ask(guarded(), method, path, {**GOOD, **changes})
+    assert found == status
+    assert headers["x-content-type-options"] == "nosniff" and "default-src 'none'" in headers["content-security-policy"]
+    if status in (401, 403, 413, 421):
+        assert json.loads(body)["error"]
+
+
+def test_a_browser_that_is_not_logged_in_sees_the_login():
+    status, headers, body = ask(guarded(), "GET", "/board", {"host": "localhost", "accept": "text/html,*/*"})
+    assert status == 401 and body == b"<p>log in</p>" and headers["content-type"].startswith("text/html")
+
+
+def test_a_body_without_a_length_is_bounded_too():
+    assert ask(guarded(), "POST", "/api/x", body=b"x" * MAX_BODY)[0] == 200
+    assert ask(guarded(), "POST", "/api/x", body=b"x" * (MAX_BODY + 1))[0] == 413
+
+
+def test_rates_are_by_person_and_logins_by_address():
+    app = guarded(rate=Rate(1, 2), login_rate=Rate(0.1, 1))
+    assert [ask(app, "GET", "/")[0] for _ in range(3)] == [200, 200, 429]
+    other = ACCESS.cookie("bob")
+    assert ask(app, "GET", "/", {**GOOD, "cookie": f"dyngen={other}"})[0] == 200
+    statuses = [ask(app, "POST", "/login", {"host": "localhost"}) for _ in range(2)]
+    assert [status for status, *_ in statuses] == [200, 429] and statuses[1][1]["retry-after"] == "10"
+
+
+def test_open_to_others_any_host_will_do():
+    assert ask(guarded(hosts=None), "GET", "/", {**GOOD, "host": "lab.example"})[0] == 200
