@@ -36,6 +36,8 @@ class Export(Command):
             rows, left_out = export_rows(store, self.format)
             default = Path(store.path).with_suffix(f".{self.format}.jsonl")
         out = default if self.out is None else Path(self.out).expanduser()
+        if out.absolute() == Path(self.file).expanduser().absolute():
+            raise ValueError(f"{out} is the store itself: name another file with --out")
         write_rows(out, rows)
         log.info("%d rows in %s", len(rows), out)
         if left_out:

@@ -147,6 +147,8 @@ def _turns(episode: Episode) -> Iterator[dict[str, Any]]:
 
 def _from_line(record: dict[str, Any]) -> list[Episode]:
     """One episode; of a pair {"prompt", "chosen", "rejected"}, as people give them, two with a reward of 1 and 0."""
+    if "messages" in record and "prompt" not in record:
+        return []  # of an export of people's dialogues, one in which the agent has not spoken
     if not ("chosen" in record and "rejected" in record):
         return [_from_record(record)]
     of_both = {"prompt": record["prompt"]}

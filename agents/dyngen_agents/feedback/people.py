@@ -88,10 +88,10 @@ class StorePeople:
         It belongs to the last of them, and names all: whoever is forgotten takes it along.
         """
         example = talk.example
-        ids = [person.id for person in people]
-        settings = {"source": SOURCE, "people": list(dict.fromkeys(ids))}
+        names = [person.name for person in people]
+        settings: dict[str, Any] = {"source": SOURCE, "people": list(dict.fromkeys(names))}
         settings |= {} if example.reference is None else {"reference": example.reference}
-        key = _hash([SOURCE, example.prompt, talk.completions[0], ids])
+        key = _hash([SOURCE, example.prompt, talk.completions[0], names])
         return self.store.begin_dialogue(people[-1] if people else None, None, settings, example.prompt, key)
 
     def _agent_turn(self, dialogue: Dialogue, talk: types.Dialogue, ids: Written | None, before: Turn | None) -> Turn:

@@ -12,7 +12,7 @@ from dyngen_agents.feedback.agreement import agreement
 from dyngen_agents.feedback.exchange import read_rows
 from dyngen_agents.feedback.store import FeedbackStore
 
-RATINGS = {"ada": (3, -2, 1, 4), "bob": (2, -3, 1, 2), "[b]eve": (4, -2, 0, 3)}
+RATINGS = {"zoe": (3, -2, 1, 4), "bob": (2, -3, 1, 2), "[b]eve": (4, -2, 0, 3)}
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def test_alpha_is_that_of_the_exported_table(file, capsys):
 
 
 def test_a_person_is_forgotten_and_the_runs_are_named(file, capsys, caplog):
-    found = answer(capsys, "feedback", file, "--forget", "ada")
+    found = answer(capsys, "feedback", file, "--forget", "zoe")
     assert (found["feedback"], found["runs"], found["purged"]) == (4, ["runs/one"], True)
     assert "runs/one has learned from them: train it anew" in caplog.text
-    assert b"ada" not in file.read_bytes()
+    assert b"zoe" not in file.read_bytes()
     again = answer(capsys, "feedback", file)
     assert again["people"] == ["bob", "[b]eve"] and again["forgotten"][0]["runs"] == ["runs/one"]
 
@@ -75,7 +75,7 @@ def test_out_and_in_again(file, tmp_path, capsys):
     assert read_rows(tmp_path / "kto.jsonl")[0]["completion"] == "t0"
     new = tmp_path / "new.db"
     assert answer(capsys, "import", tmp_path / "kto.jsonl", "--store", new) == dict(dialogues=4, turns=4, feedback=11)
-    assert answer(capsys, "feedback", new)["feedback"]["rating"] == {"ada": 4, "bob": 4, "[b]eve": 3}
+    assert answer(capsys, "feedback", new)["feedback"]["rating"] == {"zoe": 4, "bob": 4, "[b]eve": 3}
 
 
 def test_people_are_asked_about_episodes(tmp_path, capsys):
@@ -87,7 +87,7 @@ def test_people_are_asked_about_episodes(tmp_path, capsys):
     found = answer(capsys, "feedback", file, "--ask", episodes, "--kind", "preference")
     assert found["waiting"] == {"rating": 4, "preference": 2} and found["turns"] == 4
     with FeedbackStore(file) as store:
-        lease = store.lease(store.person("ada"), kind="preference")
+        lease = store.lease(store.person("zoe"), kind="preference")
         assert {store.turn(turn).model.name for turn in lease.task.turns} == {"trained", "untrained"}
         assert store.dialogue(store.turn(lease.task.turns[0]).dialogue).opening == "p0"
 
@@ -99,7 +99,7 @@ def test_people_are_asked_about_episodes(tmp_path, capsys):
         (["feedback", "notes.txt"], 2, "is no feedback store"),
         (["feedback", "other.db"], 2, "a SQLite file of something else"),
         (["feedback", "feedback.db", "--forget", "nobody"], 2, "is called 'nobody'"),
-        (["feedback", "feedback.db", "--forget", "ada", "--ask", "x"], 2, "give one of them"),
+        (["feedback", "feedback.db", "--forget", "zoe", "--ask", "x"], 2, "give one of them"),
         (["export", "feedback.db"], 2, "nothing for the format preference: it holds 4 dialogues and feedback"),
         (["export", "feedback.db", "--format", "unpaired", "--out", "x.csv"], 2, "expected .jsonl or .parquet"),
         (["import", "none.jsonl", "--store", "new.db"], 2, "no file none.jsonl"),

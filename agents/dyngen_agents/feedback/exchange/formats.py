@@ -9,7 +9,8 @@
 | trajectories | dialogue | all, as `dyngen_agents.data.episodes` reads it, with TRL's `messages` |
 
 Where no person speaks in any of the dialogues, prompts and answers are texts; else they are lists of messages. Of
-several ratings by one person of one turn the last counts. `trajectories` alone holds everything.
+several ratings by one person of one turn the last counts. `trajectories` alone holds all that was ever said; who was
+asked what, the queue, stays behind.
 """
 
 from __future__ import annotations
@@ -146,11 +147,7 @@ def _stepwise(held: Snapshot) -> Exported:
 
 
 def _trajectories(held: Snapshot) -> Exported:
-    rows = []
-    for talk, said in held.by_dialogue.items():
-        if (row := trajectory(held, held.dialogues[talk], said)) is not None:
-            rows.append(row)
-    return Exported(rows, len(held.by_dialogue) - len(rows))
+    return Exported([trajectory(held, held.dialogues[talk], said) for talk, said in held.by_dialogue.items()], 0)
 
 
 FORMATS: dict[str, Callable[[Snapshot], Exported]] = {

@@ -37,8 +37,10 @@ class Snapshot:
             path.append(self.turns[parent])
         return path[::-1]
 
-    def record(self, turns: Iterable[Turn], feedback: Iterable[StoredFeedback]) -> str:
-        """The JSON text that restores some turns and feedback, with all that these lead to."""
+    def record(
+        self, turns: Iterable[Turn], feedback: Iterable[StoredFeedback], dialogues: Iterable[Dialogue] = ()
+    ) -> str:
+        """The JSON text that restores some turns, feedback and dialogues, with all that these lead to."""
         feedback, needed, open_ = list(feedback), dict[int, Turn](), [turn.id for turn in turns]
         open_ += [turn for given in feedback for turn in given.turns]
         while open_:
@@ -46,7 +48,8 @@ class Snapshot:
             if turn.id not in needed:
                 needed[turn.id] = turn
                 open_ += [other for other in (turn.parent, turn.replaces) if other is not None]
-        talks = {turn.dialogue: self.dialogues[turn.dialogue] for turn in needed.values()}
+        talks = {talk.id: talk for talk in dialogues}
+        talks |= {turn.dialogue: self.dialogues[turn.dialogue] for turn in needed.values()}
         people = {talk.person for talk in talks.values() if talk.person} | {given.person for given in feedback}
         return json.dumps(
             {

@@ -11,8 +11,8 @@ from dyngen_agents.feedback.exchange.records import Snapshot
 from dyngen_agents.feedback.store import Dialogue, StoredFeedback, Turn
 
 
-def trajectory(held: Snapshot, talk: Dialogue, said: Sequence[Turn]) -> Row | None:
-    """The row of a dialogue; None if the agent has not spoken in it.
+def trajectory(held: Snapshot, talk: Dialogue, said: Sequence[Turn]) -> Row:
+    """The row of a dialogue. Where the agent has not spoken it is no episode, and has nothing but `messages`.
 
     Its line goes to the turn that was added last, or to the candidate beside that which somebody has preferred. What
     stands elsewhere in the dialogue is in `record`. A turn's rating is the mean of what people said last.
@@ -21,28 +21,29 @@ def trajectory(held: Snapshot, talk: Dialogue, said: Sequence[Turn]) -> Row | No
         said: all turns of the dialogue.
     """
     line = main_line(held, said)
-    if not any(turn.role == "agent" for turn in line):
-        return None
-    heard = []
-    while line and line[0].role == "user":
-        heard.append(line.pop(0))
-    prompt = "\n".join(filter(None, [talk.opening, *(turn.text for turn in heard)]))
-    row: Row = {"prompt": prompt}
+    agents = [number for number, turn in enumerate(line) if turn.role == "agent"]
+    first = agents[0] if agents else len(line)
+    opening = {"system" if first else "user": talk.opening} if talk.opening else {}
+    messages = [{"role": role, "content": text} for role, text in opening.items()]
+    roles = {"agent": "assistant", "user": "user"}
+    messages += [{"role": roles[turn.role], "content": turn.text} for turn in line]
+    numbers = {turn.id for turn in said}
+    feedback = [given for given in held.feedback.values() if given.turns[0] in numbers]
+    person = {"person": talk.person.name} if talk.person else {}
+    episode = _episode(held, talk, line[:first], line[first:]) if agents else {}
+    return episode | person | {"messages": messages, "record": held.record(said, feedback, [talk])}
+
+
+def _episode(held: Snapshot, talk: Dialogue, heard: Sequence[Turn], line: Sequence[Turn]) -> Row:
+    """A line as an episode: what was heard before the agent's first turn is its prompt."""
+    row: Row = {"prompt": "\n".join(filter(None, [talk.opening, *(turn.text for turn in heard)]))}
     blocks = _in_turn(line)
     ratings = [_rating(held, block[-1]) for block in blocks if block[0].role == "agent"]
     if len(blocks) == 1 and not heard:
         row |= {"text": _text(blocks[0])} | ({} if ratings[0] is None else {"reward": ratings[0]})
     else:
         row["dialogue"] = _spoken(blocks, ratings)
-    row |= _policy(line) | _tokens(blocks)
-    opening = {"system" if heard else "user": talk.opening} if talk.opening else {}
-    messages = [{"role": role, "content": text} for role, text in opening.items()]
-    roles = {"agent": "assistant", "user": "user"}
-    messages += [{"role": roles[turn.role], "content": turn.text} for turn in (*heard, *line)]
-    numbers = {turn.id for turn in said}
-    feedback = [given for given in held.feedback.values() if given.turns[0] in numbers]
-    person = {"person": talk.person.name} if talk.person else {}
-    return row | person | {"messages": messages, "record": held.record(said, feedback)}
+    return row | _policy(line) | _tokens(blocks)
 
 
 def main_line(held: Snapshot, said: Sequence[Turn]) -> list[Turn]:

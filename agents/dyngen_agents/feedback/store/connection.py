@@ -115,7 +115,7 @@ class StoreConnection:
             read_only = self.read_only
             has_log = self.path.with_name(self.path.name + "-wal").exists()  # without it nobody writes
             mode = ("mode=ro" if has_log else "immutable=1") if read_only else "mode=rwc"
-            name = f"file:{quote(str(self.path))}?{mode}"
+            name = f"file:{quote(os.fsencode(self.path))}?{mode}"
             database = sqlite3.connect(name, WAIT, isolation_level=None, check_same_thread=False, uri=True)
             try:
                 (require_current if read_only else _prepare)(database, str(self.path))

@@ -32,14 +32,15 @@ def forget(database: sqlite3.Connection, person: Person, now: float) -> Forgotte
     """Delete all that belongs to a person, within a transaction of the caller, who purges the file afterwards.
 
     Their feedback goes, and so do their dialogues, and those whose settings name them among the "people" who speak in
-    it, with all that others have said about these. Tasks that they have
-    answered wait for somebody else again. What remains is a line of counts and runs, without who it was.
+    it, with all that others have said about these. Tasks that they have answered wait for somebody else again. What
+    remains is a line of counts and runs, without who it was.
     """
     talks = _ids(
         database,
         "SELECT id FROM dialogues WHERE person = ?1"
-        " OR EXISTS (SELECT 1 FROM json_each(settings, '$.people') WHERE value = ?1)",
+        " OR EXISTS (SELECT 1 FROM json_each(settings, '$.people') WHERE value = ?2)",
         person.id,
+        person.name,
     )
     turns = _ids(database, "SELECT id FROM turns WHERE dialogue IN (SELECT value FROM json_each(?))", talks)
     said = _ids(

@@ -41,6 +41,9 @@ def talked(store, clock):
         store.add_feedback("words", ada, alien, "<b>too</b> long")
         one = store.add_turn(store.begin_dialogue(None, opening="The film"), "agent", " is bad", model=MODEL)
         two = store.add_turn(store.begin_dialogue(None, opening="The film"), "agent", " is good", model=MODEL)
+        unanswered = store.begin_dialogue(bob, opening="Be kind.")  # nobody has answered him
+        store.add_feedback("words", bob, store.add_turn(unanswered, "user", "Hello?"), "why does nobody answer?")
+        store.begin_dialogue(ada)
         store.add_feedback("rating", bob, one, 0)
         store.add_feedback("preference", bob, (two, one))
     return store
@@ -75,7 +78,7 @@ def test_trajectories_hold_everything(talked, tmp_path, ending):
     write_rows(file, export_rows(talked, "trajectories").rows)
     with FeedbackStore(tmp_path / "again.db") as again:
         again.person("somebody else")  # ids differ
-        assert import_rows(again, read_rows(file)) == talked.size() == (3, 8, 12)
+        assert import_rows(again, read_rows(file)) == talked.size() == (5, 9, 13)
         assert contents(again) == contents(talked)
         assert import_rows(again, read_rows(file)) == (0, 0, 0)
 
@@ -130,7 +133,7 @@ def test_trls_columns(talked):
         ("Any good \x00films?", ["Alien!", " Or ", "not."], [True, True, False]),
         ("Any good \x00films?", ["Alien! Or not.", "thanks\nbye"], [True, False]),
     ]
-    talk, one, _ = export_rows(talked, "trajectories").rows
+    talk, one, _, unanswered, _ = export_rows(talked, "trajectories").rows
     assert talk["messages"] == said("Any good \x00films?", "Alien! Or not.", "thanks", "bye")
     assert (talk["tokens"], talk["turns"], talk["logprobs"]) == (
         [1, 2, 44, 7, 9, 5],
@@ -138,6 +141,7 @@ def test_trls_columns(talked):
         [-0.1, -2.5e-17, -1.0],
     )
     assert (one["prompt"], one["text"], one["reward"]) == ("The film", " is bad", 0.0)
+    assert "prompt" not in unanswered and [said["role"] for said in unanswered["messages"]] == ["system", "user"]
 
 
 def test_without_people_who_talk_prompts_are_texts(store):
