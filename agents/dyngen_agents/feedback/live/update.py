@@ -29,21 +29,32 @@ class Interrupted(Exception):
 
 
 @dataclass(frozen=True)
-class _Lesson:
-    """What an update learns from one turn; what the frozen model says of it is computed once.
+class _Known:
+    """What the base, which never changes, says of a turn; so it is computed once for all updates that read the turn.
 
     Attributes:
-        row: the turn. advantage: of its rating; 0 without one.
-        ref_hidden: (m, D) hidden states of the base before each of its m tokens.
+        row: the turn.
+        hidden: (m, D) hidden states before each of its m tokens.
         taught: (m, D) the same after the person's words; None if they ask for nothing.
-        logprob: log π of the turn when the update began.
     """
 
     row: TurnRow
-    advantage: float
-    ref_hidden: Tensor
+    hidden: Tensor
     taught: Tensor | None
-    logprob: Tensor
+
+
+@dataclass
+class _Lesson:
+    """What an update learns from one turn.
+
+    Attributes:
+        advantage: of its rating; 0 without one.
+        logprob: log π of the turn before the first step, where it is computed; None until then.
+    """
+
+    known: _Known
+    advantage: float
+    logprob: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,7 @@ class LiveUpdate:
         self.policy, self.reference, self.tokenizer = policy, reference, tokenizer
         self.names, self.config = list(names), config
         self.window = context_window(policy.lm.config)
+        self._known: dict[RatedTurn, _Known] = {}  # of the turns that the latest update read
 
     def __call__(self, turns: Sequence[RatedTurn], go_on: Callable[[], bool] = lambda: True) -> float:
         """Change the policy's weights. Returns the nats per token that they are away from the base afterwards.
@@ -115,13 +127,16 @@ class LiveUpdate:
 
     def _step(self, optimizer: PolicyOptimizer, lessons: Sequence[_Lesson], pairs: Sequence[_Pair]) -> None:
         c = self.config
-        for some in self._pieces([lesson.row for lesson in lessons]):
-            part = [lessons[i] for i in some]
-            batch, hidden = self._run(part)
-            scores = self._scores(batch, hidden, torch.cat([lesson.ref_hidden for lesson in part]))
+        for part in self._pieces(lessons):
+            batch, hidden = self._run([lesson.known.row for lesson in part])
+            scores = self._scores(batch, hidden, torch.cat([lesson.known.hidden for lesson in part]))
             advantages = hidden.new_tensor([lesson.advantage for lesson in part])
             logprobs = batch.sums(scores.logprobs)
-            log_ratios = logprobs.detach() - torch.stack([lesson.logprob for lesson in part])
+            for lesson, now in zip(part, logprobs.detach(), strict=True):
+                lesson.logprob = now if lesson.logprob is None else lesson.logprob
+            log_ratios = logprobs.detach() - torch.stack(
+                [lesson.logprob for lesson in part if lesson.logprob is not None]
+            )
             weights = c.rating_coef * advantages * tapered_weights(log_ratios, advantages)
             loss = (-weights * logprobs).sum() + c.kl_coef * scores.kls.sum()
             if c.words_coef:
@@ -137,10 +152,10 @@ class LiveUpdate:
 
     def _distance_to_teacher(self, part: Sequence[_Lesson], batch: RowBatch, hidden: Tensor) -> Tensor:
         """Σ KL(π ‖ π_base after the words) over the tokens of the turns whose person asked for something."""
-        heard = [lesson.taught for lesson in part if lesson.taught is not None]
+        heard = [lesson.known.taught for lesson in part if lesson.known.taught is not None]
         if not heard:
             return hidden.new_zeros(())
-        spoken = torch.tensor([lesson.taught is not None for lesson in part], device=hidden.device)
+        spoken = torch.tensor([lesson.known.taught is not None for lesson in part], device=hidden.device)
         at = spoken[batch.at[0]]
         scores = token_scores(
             hidden[at],
@@ -153,19 +168,14 @@ class LiveUpdate:
         return scores.kls.sum()
 
     def _lessons(self, turns: Sequence[RatedTurn]) -> list[_Lesson]:
-        rows = [self._cut(row_of(turn)) for turn in turns]
-        asked = [self._asks(turn) for turn in turns]
-        hindsight = [
-            self._cut(row.after(words, self.tokenizer)) for row, words in zip(rows, asked, strict=True) if words
-        ]
-        ref_hidden, taught = self._ref_hidden(rows), iter(self._ref_hidden(hindsight))
-        logprobs = self._logprobs(rows)
-        return [
-            _Lesson(row, advantage, hidden, next(taught) if words else None, logprob)
-            for row, advantage, hidden, words, logprob in zip(
-                rows, advantages(turns), ref_hidden, asked, logprobs, strict=True
-            )
-        ]
+        self._known = {turn: self._known.get(turn) or self._learn_of(turn) for turn in turns}
+        return [_Lesson(self._known[turn], advantage) for turn, advantage in zip(turns, advantages(turns), strict=True)]
+
+    def _learn_of(self, turn: RatedTurn) -> _Known:
+        self._check()
+        row, words = self._cut(row_of(turn)), self._asks(turn)
+        taught = self._ref_hidden(self._cut(row.after(words, self.tokenizer))) if words else None
+        return _Known(row, self._ref_hidden(row), taught)
 
     def _asks(self, turn: RatedTurn) -> str:
         """The words of a person who is not pleased; "" of one who is, or who said none."""
@@ -192,16 +202,15 @@ class LiveUpdate:
     @torch.no_grad()
     def _kl(self, lessons: Sequence[_Lesson]) -> float:
         total, count = 0.0, 0
-        for some in self._pieces([lesson.row for lesson in lessons]):
-            part = [lessons[i] for i in some]
-            batch, hidden = self._run(part)
-            kls = self._scores(batch, hidden, torch.cat([lesson.ref_hidden for lesson in part])).kls
+        for part in self._pieces(lessons):
+            batch, hidden = self._run([lesson.known.row for lesson in part])
+            kls = self._scores(batch, hidden, torch.cat([lesson.known.hidden for lesson in part])).kls
             total, count = total + float(kls.sum()), count + len(kls)
         return total / count
 
-    def _run(self, part: Sequence[_Lesson | TurnRow]) -> tuple[RowBatch, Tensor]:
+    def _run(self, rows: Sequence[TurnRow]) -> tuple[RowBatch, Tensor]:
         """The policy's hidden states (M, D) before the tokens of turns."""
-        batch = batch_of([x.row if isinstance(x, _Lesson) else x for x in part], self.policy.lm.device)
+        batch = batch_of(rows, self.policy.lm.device)
         hidden = self.policy.trunk(batch.tokens[:, :-1], batch.notes, self.policy.label_embedding)
         return batch, hidden[batch.before]
 
@@ -211,24 +220,10 @@ class LiveUpdate:
             hidden, batch.targets, None, self.policy.logits, ref_hidden=ref_hidden, ref_logits_of=ref_logits
         )
 
-    @torch.no_grad()
-    def _ref_hidden(self, rows: Sequence[TurnRow]) -> list[Tensor]:
-        """Of each row the base's hidden states (m, D) before the m tokens of its turn."""
-        out: dict[int, Tensor] = {}
-        for some in self._pieces(rows):
-            batch = batch_of([rows[i] for i in some], self.policy.lm.device)
-            hidden = self.reference.hidden(batch.tokens, batch.notes)[batch.before]
-            out |= zip(some, hidden.split([len(rows[i].turn) for i in some]), strict=True)
-        return [out[i] for i in range(len(rows))]
-
-    @torch.no_grad()
-    def _logprobs(self, rows: Sequence[TurnRow]) -> list[Tensor]:
-        """log π of each row's turn, a scalar."""
-        out: dict[int, Tensor] = {}
-        for some in self._pieces(rows):
-            batch, hidden = self._run([rows[i] for i in some])
-            out |= zip(some, batch.sums(self._scores(batch, hidden).logprobs), strict=True)
-        return [out[i] for i in range(len(rows))]
+    def _ref_hidden(self, row: TurnRow) -> Tensor:
+        """The base's hidden states (m, D) before the m tokens of a turn."""
+        batch = batch_of([row], self.policy.lm.device)
+        return self.reference.hidden(batch.tokens, batch.notes)[batch.before]
 
     def _ref_logprobs(self, rows: Sequence[TurnRow]) -> Tensor:
         """log π_base of each row's turn (n,)."""
@@ -240,10 +235,10 @@ class LiveUpdate:
     def _cut(self, row: TurnRow) -> TurnRow:
         return row.cut(self.config.context_tokens, self.window)
 
-    def _pieces(self, rows: Sequence[TurnRow]) -> Iterator[list[int]]:
-        for piece in pieces(rows, self.config.max_tokens):
+    def _pieces(self, lessons: Sequence[_Lesson]) -> Iterator[list[_Lesson]]:
+        for piece in pieces([lesson.known.row for lesson in lessons], self.config.max_tokens):
             self._check()
-            yield piece
+            yield [lessons[i] for i in piece]
 
     def _check(self) -> None:
         if not self._go_on():
