@@ -97,7 +97,7 @@ class LiveLearner:
                 tokenizer, device=policy.lm.device
             )  # no temperature, no ban: others may differ
             learning = _policy_of(twin(lm, names), plain, policy.label_embedding)
-            self._update = LiveUpdate(learning, Reference(policy.lm, plain), tokenizer, names, c)
+            self._update = LiveUpdate(learning, Reference(twin(policy.lm), plain), tokenizer, names, c)
             self._thread = threading.Thread(target=self._work, name="live learner", daemon=True)
             self._thread.start()
 

@@ -13,6 +13,7 @@ from dyngen_agents.algorithms.optimizer import PolicyOptimizer
 from dyngen_agents.feedback.live.config import LiveConfig
 from dyngen_agents.feedback.live.log import RatedTurn
 from dyngen_agents.feedback.live.rows import RowBatch, TurnRow, batch_of, pieces, row_of
+from dyngen_agents.feedback.live.upper import UpperLayers
 from dyngen_agents.feedback.live.weights import read_weights, write_weights
 from dyngen_agents.functional.losses import tapered_weights
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
@@ -36,11 +37,13 @@ class _Known:
         row: the turn.
         hidden: (m, D) hidden states before each of its m tokens.
         taught: (m, D) the same after the person's words; None if they ask for nothing.
+        below: (T, D) what layers that do not learn make of the row's T tokens but the last; None if it is not kept.
     """
 
     row: TurnRow
     hidden: Tensor
     taught: Tensor | None
+    below: Tensor | None
 
 
 @dataclass
@@ -83,7 +86,8 @@ class LiveUpdate:
     update is halved until they are not.
 
     Args:
-        policy: what learns, by the weights called `names`. reference: the base that it is held to.
+        policy: what learns, by the weights called `names`. reference: the base that it is held to. Both are nobody
+            else's.
     """
 
     def __init__(
@@ -97,6 +101,8 @@ class LiveUpdate:
         self.policy, self.reference, self.tokenizer = policy, reference, tokenizer
         self.names, self.config = list(names), config
         self.window = context_window(policy.lm.config)
+        # Where all layers have adapters, none is frozen.
+        self.upper = None if config.lora_rank else UpperLayers.of(policy.lm, reference.lm, config.last_layers)
         self._known: dict[RatedTurn, _Known] = {}  # of the turns that the latest update read
 
     def __call__(self, turns: Sequence[RatedTurn], go_on: Callable[[], bool] = lambda: True) -> float:
@@ -128,7 +134,7 @@ class LiveUpdate:
     def _step(self, optimizer: PolicyOptimizer, lessons: Sequence[_Lesson], pairs: Sequence[_Pair]) -> None:
         c = self.config
         for part in self._pieces(lessons):
-            batch, hidden = self._run([lesson.known.row for lesson in part])
+            batch, hidden = self._run([lesson.known for lesson in part])
             scores = self._scores(batch, hidden, torch.cat([lesson.known.hidden for lesson in part]))
             advantages = hidden.new_tensor([lesson.advantage for lesson in part])
             logprobs = batch.sums(scores.logprobs)
@@ -175,7 +181,12 @@ class LiveUpdate:
         self._check()
         row, words = self._cut(row_of(turn)), self._asks(turn)
         taught = self._ref_hidden(self._cut(row.after(words, self.tokenizer))) if words else None
-        return _Known(row, self._ref_hidden(row), taught)
+        if self.upper is None or row.memory is not None:  # with notes the rows of a batch are more than their tokens
+            return _Known(row, self._ref_hidden(row), taught, None)
+        batch = batch_of([row], self.policy.lm.device)
+        with torch.no_grad():
+            hidden, below = self.upper.base_hidden(batch.tokens[:, :-1])
+        return _Known(row, hidden[batch.before[1]], taught, below)
 
     def _asks(self, turn: RatedTurn) -> str:
         """The words of a person who is not pleased; "" of one who is, or who said none."""
@@ -203,14 +214,17 @@ class LiveUpdate:
     def _kl(self, lessons: Sequence[_Lesson]) -> float:
         total, count = 0.0, 0
         for part in self._pieces(lessons):
-            batch, hidden = self._run([lesson.known.row for lesson in part])
+            batch, hidden = self._run([lesson.known for lesson in part])
             kls = self._scores(batch, hidden, torch.cat([lesson.known.hidden for lesson in part])).kls
             total, count = total + float(kls.sum()), count + len(kls)
         return total / count
 
-    def _run(self, rows: Sequence[TurnRow]) -> tuple[RowBatch, Tensor]:
+    def _run(self, part: Sequence[_Known | TurnRow]) -> tuple[RowBatch, Tensor]:
         """The policy's hidden states (M, D) before the tokens of turns."""
-        batch = batch_of(rows, self.policy.lm.device)
+        batch = batch_of([x if isinstance(x, TurnRow) else x.row for x in part], self.policy.lm.device)
+        below = [x.below for x in part if isinstance(x, _Known) and x.below is not None]
+        if self.upper is not None and len(below) == len(part):
+            return batch, self.upper(batch.tokens[:, :-1], below)[batch.before]
         hidden = self.policy.trunk(batch.tokens[:, :-1], batch.notes, self.policy.label_embedding)
         return batch, hidden[batch.before]
 

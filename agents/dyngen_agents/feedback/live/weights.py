@@ -26,13 +26,18 @@ def choose_weights(lm: PreTrainedModel, config: LiveConfig) -> list[str]:
         add_lora(lm, config.lora_rank, config.seed)
         learning = {id(p) for name, p in lm.named_parameters() if ".lora_" in name}
     else:
-        lists = [module for module in lm.base_model.modules() if isinstance(module, nn.ModuleList) and len(module)]
-        if not lists:
+        layers = layers_of(lm)
+        if not layers:
             raise ValueError(f"{type(lm).__name__} has no list of layers of which the last could learn: set lora_rank")
-        layers = max(lists, key=len)
-        learning = {id(p) for layer in layers[max(0, len(layers) - config.last_layers) :] for p in layer.parameters()}
+        learning = {id(p) for layer in layers[-config.last_layers :] for p in layer.parameters()}
     lm.requires_grad_(False)
     return [name for name, p in lm.named_parameters() if id(p) in learning]
+
+
+def layers_of(lm: PreTrainedModel) -> nn.ModuleList:
+    """The model's layers, from the first to the last: its longest list of modules; empty if it has none."""
+    lists = [module for module in lm.base_model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len, default=nn.ModuleList())
 
 
 def twin(lm: PreTrainedModel, names: Sequence[str] = ()) -> PreTrainedModel:

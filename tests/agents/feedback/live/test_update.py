@@ -19,7 +19,7 @@ def make_update(config: LiveConfig = SMALL) -> LiveUpdate:
     lm, distribution = small_lm(spread=0.1).eval(), TokenDistribution.of(BYTES)
     names = choose_weights(lm, config)
     policy = CausalLMPolicy(twin(lm, names), distribution)
-    return LiveUpdate(policy, Reference(lm, distribution), BYTES, names, config)
+    return LiveUpdate(policy, Reference(twin(lm), distribution), BYTES, names, config)
 
 
 def kl_to_base(update: LiveUpdate, turns) -> float:
