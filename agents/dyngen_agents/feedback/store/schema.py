@@ -106,11 +106,20 @@ def require_current(database: sqlite3.Connection, path: str) -> None:
 
 def _version(database: sqlite3.Connection, path: str) -> int:
     """The version of a store; 0 for a file with nothing in it."""
-    [application], [version] = (
-        database.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-    )
-    if application != APPLICATION_ID:
+    begun = database.in_transaction
+    if not begun:
+        database.execute(
+            "BEGIN"
+        )  # all that is read is of one moment, though another process may make the store just now
+    try:
+        application, version = (
+            database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
         [tables] = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        if not begun:
+            database.execute("ROLLBACK")
+    if application != APPLICATION_ID:
         if application or version or tables:
             raise ValueError(f"{path} is a SQLite file of something else, not a feedback store: name another file")
         return 0

@@ -75,6 +75,23 @@ def test_threads_and_processes_write_at_once(store, answers):
     assert len(given) == 80 and {person.name for person in store.people()} - {"ada"} == {x.person.name for x in given}
 
 
+def test_several_may_make_the_store_at_once(tmp_path):
+    for attempt in range(5):
+        path, together, people = tmp_path / f"{attempt}.db", threading.Barrier(4), []
+
+        def make(number, path=path, together=together, people=people):
+            together.wait()
+            with FeedbackStore(path) as store:
+                people.append(store.person(f"rater {number}").name)
+
+        threads = [threading.Thread(target=make, args=[number]) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(people) == 4
+
+
 def test_a_forked_child_writes_through_a_connection_of_its_own(store, answers):
     ada = store.person("ada")
     child = os.fork()
