@@ -12,6 +12,8 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 BRIEFLY = {
+    "02_gym_make_vec.py": ["--steps", "60"],  # of 64 rows
+    "03_custom_reward.py": ["--steps", "60"],
     "06_cleanrl_ppo.py": ["--total-timesteps", "256", "--num-steps", "16", "--num-envs", "4"],
     "09_trl_grpo.py": ["--steps", "2"],  # updates, not tokens
     "10_multi_process.py": ["--updates", "1"],

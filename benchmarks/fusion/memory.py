@@ -6,7 +6,8 @@ them. Each arm is 30 updates (5 to 6 minutes on an idle core, twice that with 8 
 - Whose memory? "right" is trained with no words in the context, and then plays with its own memory, with none, and with
   that of another dialogue. What counts is the mean rating in turns 2 and later.
 - Beyond the window: 8 turns in a context that holds 2 (`drop_oldest`), with somebody who stays. "beyond" has a memory
-  and words in the context, "beyond, words" the words alone. Ratings in turns 2 to 4 and in turns 5 to 8.
+  and words in the context, "beyond, words" the words alone, "beyond, pinned" all that was said again in each answer.
+  Ratings in turns 2 to 4 and in turns 5 to 8.
 - Coming back: everybody has three dialogues one after the other. "back" remembers them, "back, words" does not. Rating
   of the first turn in each.
 """
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.fusion._arms import keep, kept, parse
-from benchmarks.fusion.table import BASE, MEMORY, PPO
+from benchmarks.fusion.table import BASE, MEMORY, PPO, WINDOW, Pins
 from dyngen_agents import collect, open_run, train
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.evaluation.intervals import t_quantile
@@ -37,7 +38,6 @@ from dyngen_env.types import Feedback
 from dyngen_env.users import ReturningUser, SimulatedUser, User
 
 VISITS = 3
-WINDOW = 96  # prompt and header, two turns of the agent with the answers, and room for the next turn
 
 
 class Stays(SimulatedUser):
@@ -45,6 +45,10 @@ class Stays(SimulatedUser):
 
     def reply(self, dialogues, rngs):
         return [Feedback(answer.text, answer.rating) for answer in super().reply(dialogues, rngs)]
+
+
+class StaysAndPins(Pins, Stays):
+    """The same, repeating in each answer what they have said before."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ ARMS = {
     "right": Arm(MEMORY, dict(words_in_context=False)),
     "beyond": Arm(MEMORY, LONG, Stays()),
     "beyond, words": Arm(PPO, LONG, Stays()),
+    "beyond, pinned": Arm(PPO, LONG, StaysAndPins()),
     "back": Arm(MEMORY, OFTEN, ReturningUser(SimulatedUser(), VISITS)),
     "back, words": Arm(PPO, OFTEN, ReturningUser(SimulatedUser(), VISITS)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Unpack
 
@@ -127,6 +128,7 @@ class QLearning:
         self.plain = policy.distribution.with_sampling(SamplingConfig())  # legal tokens, at temperature 1
         self.recorded: EpisodeStore | None = None
         self.replay = EpisodeStore(capacity=c.replay)
+        self.value_range = (-math.inf, math.inf)  # what follows a choice cannot be worth less or more
         self.updates = 0
         self.total_updates = run.get("total_updates", 0)
         self.optimizer = PolicyOptimizer(
@@ -154,6 +156,7 @@ class QLearning:
             )
         self.optimizer.total_steps = self._steps(self.episodes)
         self._begin_at(recorded, pessimistic=True)
+        self.value_range = recorded.value_range(self.config.gamma)
         self.recorded = recorded.cut(self.config.piece_turns) if self.config.piece_turns else recorded
 
     def actor(self, seed: int) -> Actor:
@@ -249,7 +252,7 @@ class QLearning:
         if bool(bootstrap.isnan().any()):
             last = self._values(*after_last_message(self.policy, tokens, mask)).detach()
             bootstrap = torch.where(bootstrap.isnan(), last, bootstrap)
-        following = next_values(placed(values.detach()), bootstrap, mask)
+        following = next_values(placed(values.detach()), bootstrap, mask).clamp(*self.value_range)
         targets = (piece.of(learned.rewards) + c.gamma * following)[at]
         first, second = heads.q_at(seen, taken)
         terms = {"q_loss": ((first - targets) / heads.std) ** 2 + ((second - targets) / heads.std) ** 2}
@@ -279,6 +282,7 @@ class QLearning:
     def _of_replay(self, batch: Trajectories) -> Trajectories:
         """Take a batch of its own into the replay, and draw from that what is learned from."""
         self.replay.add(batch)
+        self.value_range = self.replay.value_range(self.config.gamma)
         if not self.updates:
             self._begin_at(self.replay, pessimistic=False)
         count = self.config.replay_ratio * len(batch)
@@ -286,8 +290,7 @@ class QLearning:
         return self.replay.take(rows).to(batch.tokens.device)
 
     def _begin_at(self, store: EpisodeStore, pessimistic: bool) -> None:
-        """Let Q and V begin at the mean of the episodes' returns-to-go, a pessimistic Q at the lowest of them, and
-        measure both by their deviation."""
+        """Q and V begin at the mean return-to-go, a pessimistic Q at the lowest one; their deviation is the unit."""
         returns = store.returns_to_go(self.config.gamma).double()
         mean, std = float(returns.mean()), float(returns.std(correction=0))
         self.heads.begin_at(float(returns.min()) if pessimistic else mean, mean, std if std > 1e-6 else 1.0)

@@ -58,6 +58,17 @@ class EpisodeStore:
             parts.append(returns_to_go(some.rewards, some.bootstrap, some.completion_mask, gamma)[some.completion_mask])
         return torch.cat(parts)
 
+    def value_range(self, gamma: float) -> tuple[float, float]:
+        """The least and the most that can still be earned, where no choice is paid less or more than has been seen.
+
+        A bootstrapped value outside of it is an error that would feed on itself.
+        """
+        paid = [(float(episode.rewards.min()), float(episode.rewards.max())) for episode in self.episodes]
+        lowest, highest = min(0.0, *(low for low, _ in paid)), max(0.0, *(high for _, high in paid))
+        if gamma == 1.0:
+            return (-math.inf if lowest < 0 else 0.0), (math.inf if highest > 0 else 0.0)
+        return lowest / (1 - gamma), highest / (1 - gamma)
+
     def add(self, batch: Trajectories) -> None:
         """Take in the episodes of a batch. Raises ValueError if the context of one was cut."""
         batch.require_whole("a store of episodes")

@@ -143,6 +143,18 @@ def test_what_follows_a_piece_is_worth_v_of_its_last_state():
     assert losses == pytest.approx([2 * (((-3 - 4.5) / 2) ** 2 + ((-3 - 5) / 2) ** 2) / 2] * 2, rel=1e-5)
 
 
+def test_a_value_above_all_that_can_be_earned_is_not_handed_on():
+    """V says +50 where no choice is paid above 0: the target of the first choice is its reward, -1."""
+    env = tiny_env(1, max_new_tokens=2, reward=taste)
+    ours = learner(env, QLearningConfig(gamma=0.5, bc_coef=0.0), 1, 2)
+    tokens, mask = torch.tensor([3, 0, 1, 0], dtype=torch.int32), torch.tensor([False, False, True, True])
+    bad, worse = (StoredEpisode(tokens, mask, torch.tensor([0.0, 0.0, -1.0, r]), torch.zeros(4)) for r in (-1.0, -2.0))
+    ours.read(EpisodeStore([bad, worse]))
+    ours.heads.begin_at(-3.0, 50.0, 1.0)
+    metrics = ours.update(ours.experience(None))
+    assert metrics["q_loss"] == pytest.approx(2 * (2 * 2**2 + 2**2 + 1) / 4, rel=1e-5)  # targets -1, -1, -1, -2
+
+
 def test_equal_returns_teach_nothing():
     store = EpisodeStore(store_of(all_episodes(max_new_tokens=2, reward=lambda text: 1.0)).episodes)
     with pytest.raises(ValueError, match="recorded episodes return 1, so there is nothing to prefer"):

@@ -15,6 +15,20 @@ def played(episodes: int = 12):
     return collect(env, Actor(small_policy(env), 0), episodes, seed=0)
 
 
+def paid(*rewards: float) -> StoredEpisode:
+    count = len(rewards)
+    mask = torch.ones(count, dtype=torch.bool)
+    return StoredEpisode(torch.zeros(count, dtype=torch.int32), mask, torch.tensor(rewards), torch.zeros(count))
+
+
+def test_no_state_can_be_worth_more_than_the_best_reward_for_ever():
+    """Σ γ^k r = r / (1 - γ) at most; a state where an episode ends is worth 0."""
+    store = EpisodeStore([paid(-1.0, 0.0), paid(-4.0)])
+    assert store.value_range(0.75) == (-16.0, 0.0)
+    assert store.value_range(1.0) == (-math.inf, 0.0)
+    assert EpisodeStore([paid(2.0, 3.0)]).value_range(0.5) == (0.0, 6.0)
+
+
 def test_what_goes_in_comes_out():
     batch = played()
     store = EpisodeStore()

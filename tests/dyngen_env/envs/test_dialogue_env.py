@@ -271,9 +271,9 @@ def test_the_embedded_dialogue_model_hears_a_little_before_it_learns():
     """Measured over 384 dialogues: -1.6 in turns 2 and later, where -2.6 is the rating of the first."""
 
     def later(user) -> float:
-        env = make(128, model="dialogue-lm", user=user, output="torch", autoreset_mode="same_step")
+        env = make(64, model="dialogue-lm", user=user, output="torch", autoreset_mode="same_step")
         policy = CausalLMPolicy(load_model("dialogue-lm"), env.token_distribution())
-        batch = collect(env, Actor(policy, 0), 128, seed=0)
+        batch = collect(env, Actor(policy, 0), 64, seed=0)
         assert "illegal" not in batch.finish_reasons
         return ratings_of(batch)["rating_later"]
 
