@@ -23,6 +23,9 @@ class Output(Protocol):
     def numbers(self, rewards: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor) -> tuple[Any, Any, Any]:
         """Rewards (B,) float64, terminated and truncated (B,) bool."""
 
+    def nothing(self, state: TokenState) -> tuple[Any, Any, Any]:
+        """The same where nothing is paid and no episode ends."""
+
     def infos(self, ends: Ends) -> dict[str, Any]:
         """What is told of the episodes that ended in a step."""
 
@@ -48,6 +51,11 @@ class TensorOutput:
 
     def numbers(self, rewards, terminated, truncated):
         return rewards.float(), terminated, truncated
+
+    def nothing(self, state):
+        rows, device = len(state.finish), state.finish.device
+        terminated, truncated = (torch.zeros(rows, dtype=torch.bool, device=device) for _ in range(2))
+        return torch.zeros(rows, device=device), terminated, truncated
 
     def infos(self, ends: Ends) -> dict[str, Any]:
         return tensor_infos(ends)
@@ -79,6 +87,10 @@ class ArrayOutput:
     def numbers(self, rewards, terminated, truncated):
         # Made in the step and kept by nobody: unlike the state they need not be copied.
         return tuple(made.numpy(force=True) for made in (rewards, terminated, truncated))
+
+    def nothing(self, state):
+        rows = len(state.finish)
+        return np.zeros(rows), np.zeros(rows, dtype=bool), np.zeros(rows, dtype=bool)
 
     def infos(self, ends: Ends) -> dict[str, Any]:
         return array_infos(ends)

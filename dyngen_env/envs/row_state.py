@@ -59,6 +59,10 @@ class RowState:
             owed=owed,
         )
 
+    def wrote(self, state: TokenState) -> RowState:
+        """Every row has written a token, and nothing else has happened."""
+        return replace(self, state=state, steps=self.steps + 1)
+
     def reset(self, rows: np.ndarray, episodes: Episodes) -> RowState:
         """Rows (R,) begin these episodes, for which they have used a seed each; other rows stay.
 

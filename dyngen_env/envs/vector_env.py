@@ -69,6 +69,9 @@ class TextGenVectorEnv(BatchView):
         self._batch_spaces()
 
         self._parts, self._ledger = parts, parts.ledger
+        # Whether a token that ends no turn is paid nothing, answered by nobody, and cannot be an episode's last.
+        watched = parts.ledger.reward.per_token or parts.cuts_in or options.max_episode_steps is not None
+        self._quiet_amid_turns = not watched
         self._output = make_output(options.output, parts.observer)
         self._renderer = Renderer(self.tokenizer)
         self._begun = False  # whether there has been a reset
@@ -156,6 +159,9 @@ class TextGenVectorEnv(BatchView):
         before, due = old.state, old.ended.nonzero()[0]
         self._refuse_ended(due)
         tokens, spoken, turns = self._append(before, actions, all_live=not len(due))
+        if self._quiet_amid_turns and not len(turns) and not len(due):  # as in most steps
+            self._rows = old.wrote(spoken)
+            return self._output.observations(spoken), *self._output.nothing(spoken), {}
         said = NOTHING_SAID
         if self._parts.cuts_in:
             spoken, turns, said = cut_in(self._parts, old, spoken, turns)

@@ -32,7 +32,8 @@ def draw_learning_curve(path: Path, metrics: Sequence[dict[str, Any]], title: st
     from matplotlib.ticker import MaxNLocator
 
     updates = np.array([record["update"] for record in metrics])
-    figure = Figure(figsize=(13.5, 4.2), dpi=100, layout="constrained")
+    figure = Figure(figsize=(13.5, 4.2), dpi=100)  # the margins are set by hand: finding them costs a second drawing
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.12, top=0.82, wspace=0.15)
     figure.suptitle(title, fontsize=13, color=INK, x=0.01, ha="left")
     for axes, (name, label, colour) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         values = np.array([record[name] for record in metrics])

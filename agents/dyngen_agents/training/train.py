@@ -40,6 +40,7 @@ from dyngen_env.users import User
 
 __all__ = ["TrainConfig", "train"]
 
+SECONDS_OF_A_FIGURE = 10.0  # between two drawings of the learning curve, which take half a second; the last is drawn
 BEST = "best"  # in a run's folder: its checkpoint with the highest "validation", a run of its own
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ class _Loop:
         self.learner, self.folder, self.stop = learner, run, stop
         self.metrics_log, self.progress = metrics_log, progress
         self.saved = learner.iteration  # the checkpoint on disk
+        self.drawn, self.drawn_at = learner.iteration, time.monotonic()  # the update that the figure shows, and when
         self.began, self.first, self.earlier = time.monotonic(), learner.iteration, learner.seconds
 
     def run(self) -> None:
@@ -169,6 +171,8 @@ class _Loop:
             if learner.iteration % config.save_every == 0:
                 self.save()
         self.save()
+        if learner.processes.first and self.drawn < learner.iteration:
+            self._draw()
 
     def _play(self) -> Trajectories:
         """The next rollout. If it fails, by an error in a reward say, the updates so far are saved."""
@@ -194,8 +198,13 @@ class _Loop:
         if self.learner.is_best():  # first: killed between the two, a resumed run comes here again
             self.learner.save(self.folder / BEST)
         self.learner.save(self.folder)
+        if time.monotonic() - self.drawn_at > SECONDS_OF_A_FIGURE:
+            self._draw()
+
+    def _draw(self) -> None:
         title = f"{Path(self.learner.model).name} learns by {self.learner.name} in {self.learner.config.env}"
         draw_learning_curve(self.folder / "learning_curve.png", read_metrics(self.folder), title)
+        self.drawn, self.drawn_at = self.learner.iteration, time.monotonic()
 
     def _is_over(self) -> bool:
         return self.seconds_left() <= 0 or self.stop.signal is not None
