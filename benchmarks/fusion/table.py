@@ -42,7 +42,9 @@ from dyngen_env.users import SimulatedUser, User
 BASE = TrainConfig(env="dyngen/Dialogue-v0", model="dialogue-lm", updates=30)
 PPO = PPOConfig(learning_rate=1e-3, kl_coef=0.02)
 MEMORY = FeedbackConditionedConfig(learning_rate=1e-3, kl_coef=0.02)
-ILQL = QLearningConfig(learning_rate=1e-3, tau=0.9, polyak=0.02, cql_coef=0.1, beta=8.0)  # of ratings / 4
+ILQL = QLearningConfig(  # imitation weighs little, or the model's gradient would be its alone: dialogue-lm can speak
+    learning_rate=1e-3, epochs=4, minibatch_size=16, tau=0.9, polyak=0.02, cql_coef=0.01, bc_coef=0.1, beta=4.0
+)
 ADVERSARIAL = AdversarialConfig(learning_rate=1e-3, kl_coef=0.02)
 LIKED = 2.0  # of ratings from -4 to +4
 WINDOW = 96  # tokens of context: prompt and header, two turns of the agent with the answers, and room for the next turn
@@ -91,7 +93,7 @@ ARMS: dict[str, Callable[[], Arm]] = {
     "reinforce": lambda: Arm("words in the context, REINFORCE", REINFORCEConfig(learning_rate=2e-3, kl_coef=0.02)),
     "ilql": lambda: Arm("ILQL from recorded dialogues", ILQL, reads="dialogues"),
     "self-distillation": lambda: Arm(
-        "words alone, no rating: the model that has heard the answer teaches", SelfDistillationConfig(1e-3)
+        "words alone, no rating: the model that has heard the answer teaches", SelfDistillationConfig(2e-4)
     ),
     "adversarial": lambda: Arm(
         "adversarial against liked turns, no other reward", ADVERSARIAL, dict(reward="0"), reads="liked turns"
