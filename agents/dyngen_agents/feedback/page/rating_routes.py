@@ -12,6 +12,7 @@ from starlette.routing import Route
 from dyngen_agents.feedback.page.chat_routes import value_of
 from dyngen_agents.feedback.page.fields import Fields, fields_of
 from dyngen_agents.feedback.page.services import Services, services
+from dyngen_agents.feedback.people import SOURCE
 from dyngen_agents.feedback.store import Lease, NotInStore, Person
 
 LEASE = 600.0  # seconds that a text is kept for somebody
@@ -60,7 +61,8 @@ def _own(its: Services, person: Person, number: int) -> Lease:
 
 
 def _shown(its: Services, lease: Lease) -> dict[str, Any]:
-    """A task as the page shows it: what was said before, and the texts. Who wrote them is not told."""
+    """A task as the page shows it: what was said before, and the texts. Who wrote them is not told. "reply" says that
+    an environment waits for what the user in it answers."""
     store = its.chat.store
     turns = [store.turn(turn) for turn in lease.task.turns]
     before = store.history(turns[0])
@@ -69,6 +71,7 @@ def _shown(its: Services, lease: Lease) -> dict[str, Any]:
     return {
         "lease": lease.id,
         "kind": lease.task.kind,
+        "reply": lease.task.kind == "words" and lease.task.source == SOURCE,
         "before": [{"role": "prompt", "text": opening}, *said] if opening else said,
         "turns": [{"id": turn.id, "text": turn.text} for turn in turns],
     }

@@ -10,7 +10,9 @@ const HOW = {
   span: "Select a part, then press G for good or B for bad. Escape leaves it to others.",
   correction: "Write how it should have been. Escape leaves it to others.",
   words: "Say what you think of it. Escape leaves it to others.",
+  reply: "Answer the model: words, a rating from -4 to +4 before them, or both, as in: +2 nice, but shorter. /leave ends the dialogue, /again has it written anew. Escape leaves it to others.",
 };
+const howTo = ({ kind, reply }) => HOW[reply ? "reply" : kind];
 let task = null, actions = {}, begun = 0, done = 0, sending = false;
 
 async function next() {
@@ -19,7 +21,7 @@ async function next() {
   actions = {};
   begun = performance.now();
   const box = byId("task");
-  byId("how").textContent = task ? HOW[task.kind] : "";
+  byId("how").textContent = task ? howTo(task) : "";
   byId("count").textContent = `${done} done, ${answer.waiting} more waiting for you`;
   if (!task) {
     box.replaceChildren(make("p", "", "Nothing waits for you. New texts appear here by themselves."));
@@ -101,7 +103,7 @@ function controls() {
 
 /** A text field, for what one key cannot say. */
 function written() {
-  const form = make("form", "panel"), label = make("label", "", HOW[task.kind]), area = make("textarea");
+  const form = make("form", "panel"), label = make("label", "", howTo(task)), area = make("textarea");
   const [turn] = task.turns, isSpan = task.kind === "span";
   area.value = task.kind === "words" ? "" : turn.text;
   area.readOnly = isSpan;
