@@ -59,7 +59,7 @@ def read_rated(file: str | Path, env: TextGenVectorEnv, until: int) -> RatedEpis
     window = context_window(load_config(env.model)) if env.model else env.max_context_tokens
     with FeedbackStore(file, create=False) as store:
         said = opinions(store, until)
-        found = _Found(said, window)
+        found = _Found(said, window, env.tokenizer.end_ids)
         for dialogue in store.dialogues():
             for path in paths(store, dialogue):
                 found.add(path)
@@ -93,10 +93,11 @@ class _Found:
 
     Args:
         said: what people have said, by the id of the turn. window: the most tokens of an episode.
+        end_ids: tokens by which the agent ends a turn itself.
     """
 
-    def __init__(self, said: dict[int, Opinions], window: int):
-        self.said, self.window = said, window
+    def __init__(self, said: dict[int, Opinions], window: int, end_ids: frozenset[int]):
+        self.said, self.window, self.end_ids = said, window, end_ids
         self.episodes: list[StoredEpisode] = []
         self.turns: list[Turn] = []
         self.unknown, self.wide = 0, 0
@@ -128,7 +129,8 @@ class _Found:
             mask[start:end] = True
             logprobs[start:end] = torch.tensor(turn.logprobs)
             rewards[end - 1] = (self._rating(turn) or 0.0) / HIGHEST_RATING
-        return StoredEpisode(tokens, mask, rewards, logprobs, prompt=prompt, text=turns[-1].text)
+        stopped = int(tokens[-1]) in self.end_ids
+        return StoredEpisode(tokens, mask, rewards, logprobs, prompt=prompt, text=turns[-1].text, stopped=stopped)
 
 
 def _ids(turn: Turn) -> list[int]:

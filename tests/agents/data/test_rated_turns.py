@@ -53,6 +53,9 @@ def test_what_was_put_off_and_rated_is_what_was_played(file):
         assert earned == pytest.approx(vowels(text) / 2 / 4)
     assert bool((batch.rewards[:, :-1] * ~batch.completion_mask[:, :-1] == 0).all())
     assert (len(rated.feedback), rated.until, rated.versions) == (10, 10, 1)
+    assert dict(zip(batch.texts, batch.stopped.tolist(), strict=True)) == dict(
+        zip(played.texts, played.stopped.tolist(), strict=True)
+    )
 
 
 def test_a_dialogue_is_one_episode_and_its_unrated_turns_earn_nothing(file):
