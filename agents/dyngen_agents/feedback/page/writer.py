@@ -145,9 +145,9 @@ class Writer:
             if self._active:
                 self._active.rotate(-1)
                 self._advance(self._active[-1])
-        for row in self._active:
+        for row in list(self._active):
             row.writing.stop()
-            self._conclude(row)
+            self._advance(row)
         for _, future in self._jobs:
             future.cancel()
         while self._waiting:

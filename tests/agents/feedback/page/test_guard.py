@@ -8,13 +8,14 @@ import pytest
 from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.limits import Rate
 
-pytest.importorskip("starlette", reason="starlette is not installed: pip install starlette uvicorn")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install starlette uvicorn")
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from dyngen_agents.feedback.page.guard import LOOPBACK, MAX_BODY, Guard
+from dyngen_agents.feedback.page.server import is_loopback, token_for
 
 ACCESS = Access(bytes(32), "a token")
 COOKIE = ACCESS.cookie("anna")
@@ -114,3 +115,14 @@ def test_rates_are_by_person_and_logins_by_address():
 
 def test_open_to_others_any_host_will_do():
     assert ask(guarded(hosts=None), "GET", "/", {**GOOD, "host": "lab.example"})[0] == 200
+
+
+def test_an_address_that_others_can_reach_asks_for_a_token():
+    for loopback in ("127.0.0.1", "127.8.8.8", "localhost", "::1"):
+        assert is_loopback(loopback) and token_for(loopback, None) is None
+    for reachable in ("0.0.0.0", "::", "192.168.1.2", "lab.example", "localhost.example"):
+        made = token_for(reachable, None)
+        assert not is_loopback(reachable) and len(made) >= 24 and made != token_for(reachable, None)
+    assert token_for("127.0.0.1", "correct horse") == "correct horse"
+    with pytest.raises(ValueError, match="7 characters, expected at least 8"):
+        token_for("0.0.0.0", "1234567")

@@ -328,24 +328,30 @@ async function again(user, wish) {
 
 // ---------------------------------------------------------------- the message
 
+let unsent = { text: "", key: "" };  // a second attempt to send the same has the same key, and is done only once
+
 byId("compose").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = message.value;
   if (!text.trim() || streams.length) return;
   if (current.pair.length) return tell("Choose one of the two answers first.");
+  if (unsent.text !== text) unsent = { text, key: newKey() };
   attempt(async () => {
     if (current.id === null) Object.assign(current, await ask("/api/dialogues", { key: newKey() }));
     const last = current.turns.at(-1);
     const { turn, writing } = await ask(`/api/dialogues/${current.id}/messages`, {
-      text, after: last?.id ?? null, settings: wanted(), two: byId("two").checked, key: newKey(),
+      text, after: last?.id ?? null, settings: wanted(), two: byId("two").checked, key: unsent.key,
     });
+    unsent = { text: "", key: "" };
     message.value = "";
     history.replaceState(null, "", `/#${current.id}`);
     talk.querySelector(".empty")?.remove();
     for (const box of talk.querySelectorAll(".panel")) box.remove();
+    if (!writing.length) return show(current.id);
     current.turns.push(turn);
     talk.append(drawn(turn));
     writing.forEach((key, i) => follow(key, writing.length > 1, i));
+    return undefined;
   });
 });
 message.addEventListener("keydown", (event) => {
