@@ -9,23 +9,24 @@ from dyngen_agents.algorithms.settings import COUNT, NOT_NEGATIVE, POSITIVE, che
 
 @dataclass(frozen=True)
 class LiveConfig:
-    """Settings of `LiveLearner`. The defaults are for small models such as dialogue-lm."""
+    """Settings of `LiveLearner`. The defaults are to learn a wish from two dozen ratings, in updates of seconds."""
 
     every: int = 4
     """Rated turns after which the weights learn anew. 0: they never do, and there is only the memory."""
-    replay: int = 24
+    replay: int = 12
     """From how many of the latest rated turns an update learns, those of earlier updates included."""
-    steps: int = 8
+    steps: int = 3
     """Gradient steps of an update, each over all these turns."""
-    learning_rate: float = 5e-4
-    """Of Adam, which begins anew with each update."""
+    learning_rate: float | None = None
+    """Of Adam, which begins anew with each update. By default 2e-3 for 2.7 M parameters, as dialogue-lm has, and less
+    for larger models: by the power of -3/4 of their size, which is 1e-4 for 135 M."""
     last_layers: int = 2
     """How many of the model's last layers learn; the others stay what they are. Not used where `lora_rank` is set."""
     lora_rank: int = 0
     """Rank of adapters that learn beside frozen weights, in all layers; 0 is none. Needs PEFT."""
     rating_coef: float = 1.0
     """Weight of what ratings teach."""
-    words_coef: float = 0.2
+    words_coef: float = 1.0
     """Weight of what words teach, by self-distillation."""
     pair_coef: float = 1.0
     """Weight of what corrections and preferences teach, by DPO."""
@@ -70,3 +71,7 @@ class LiveConfig:
             threads=COUNT,
             seed=NOT_NEGATIVE,
         )
+
+    def rate_for(self, parameters: int) -> float:
+        """The learning rate of a model with so many parameters."""
+        return self.learning_rate or 2e-3 * (2.7e6 / parameters) ** 0.75

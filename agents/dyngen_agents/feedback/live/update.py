@@ -36,13 +36,11 @@ class _Known:
     Attributes:
         row: the turn.
         hidden: (m, D) hidden states before each of its m tokens.
-        taught: (m, D) the same after the person's words; None if they ask for nothing.
         below: (T, D) what layers that do not learn make of the row's T tokens but the last; None if it is not kept.
     """
 
     row: TurnRow
     hidden: Tensor
-    taught: Tensor | None
     below: Tensor | None
 
 
@@ -52,11 +50,14 @@ class _Lesson:
 
     Attributes:
         advantage: of its rating; 0 without one.
+        taught: (m, D) the base's hidden states before each of its m tokens after the person's words; None if there
+            are none.
         logprob: log π of the turn before the first step, where it is computed; None until then.
     """
 
     known: _Known
     advantage: float
+    taught: Tensor | None
     logprob: Tensor | None = None
 
 
@@ -78,7 +79,8 @@ class LiveUpdate:
       min(1, π/μ) below, so that what is hardly written any more is not pushed further away. μ is the policy at the
       beginning of the update.
     - words: KL(π(·|context) ‖ π_base(·|context, words)), token by token and exact: the self-distillation of SDPO and
-      SDFT (2026; `algorithms.self_distillation`) without its sampling noise.
+      SDFT (2026; `algorithms.self_distillation`) without its sampling noise. The teacher has heard before each turn
+      what its person has asked for in any of these turns (`requests`): people say it once.
     - corrections and preferences: DPO (Rafailov et al. 2023, eq. 7).
     - β KL(π‖π_base), exact at each token (`lm.logprobs.token_scores`).
 
@@ -122,7 +124,7 @@ class LiveUpdate:
         learning = [p for name, p in self.policy.lm.named_parameters() if name in set(self.names)]
         for parameter in learning:
             parameter.requires_grad_(True)
-        optimizer = PolicyOptimizer(learning, c.learning_rate)
+        optimizer = PolicyOptimizer(learning, c.rate_for(self.policy.lm.num_parameters()))
         try:
             for _ in range(c.steps):
                 self._step(optimizer, lessons, pairs)
@@ -158,10 +160,10 @@ class LiveUpdate:
 
     def _distance_to_teacher(self, part: Sequence[_Lesson], batch: RowBatch, hidden: Tensor) -> Tensor:
         """Σ KL(π ‖ π_base after the words) over the tokens of the turns whose person asked for something."""
-        heard = [lesson.known.taught for lesson in part if lesson.known.taught is not None]
+        heard = [lesson.taught for lesson in part if lesson.taught is not None]
         if not heard:
             return hidden.new_zeros(())
-        spoken = torch.tensor([lesson.known.taught is not None for lesson in part], device=hidden.device)
+        spoken = torch.tensor([lesson.taught is not None for lesson in part], device=hidden.device)
         at = spoken[batch.at[0]]
         scores = token_scores(
             hidden[at],
@@ -175,23 +177,22 @@ class LiveUpdate:
 
     def _lessons(self, turns: Sequence[RatedTurn]) -> list[_Lesson]:
         self._known = {turn: self._known.get(turn) or self._learn_of(turn) for turn in turns}
-        return [_Lesson(self._known[turn], advantage) for turn, advantage in zip(turns, advantages(turns), strict=True)]
+        heard = requests(turns, self.config.pleased) if self.config.words_coef else {}
+        lessons = []
+        for turn, advantage in zip(turns, advantages(turns), strict=True):
+            known, words = self._known[turn], heard.get(turn.person, "")
+            taught = self._ref_hidden(self._cut(known.row.after(words, self.tokenizer))) if words else None
+            lessons.append(_Lesson(known, advantage, taught))
+        return lessons
 
     def _learn_of(self, turn: RatedTurn) -> _Known:
-        self._check()
-        row, words = self._cut(row_of(turn)), self._asks(turn)
-        taught = self._ref_hidden(self._cut(row.after(words, self.tokenizer))) if words else None
+        row = self._cut(row_of(turn))
         if self.upper is None or row.memory is not None:  # with notes the rows of a batch are more than their tokens
-            return _Known(row, self._ref_hidden(row), taught, None)
+            return _Known(row, self._ref_hidden(row), None)
         batch = batch_of([row], self.policy.lm.device)
         with torch.no_grad():
             hidden, below = self.upper.base_hidden(batch.tokens[:, :-1])
-        return _Known(row, hidden[batch.before[1]], taught, below)
-
-    def _asks(self, turn: RatedTurn) -> str:
-        """The words of a person who is not pleased; "" of one who is, or who said none."""
-        pleased = turn.rating is not None and turn.rating >= self.config.pleased
-        return "" if pleased or not self.config.words_coef else turn.words.strip()
+        return _Known(row, hidden[batch.before[1]], below)
 
     def _pairs(self, turns: Sequence[RatedTurn]) -> list[_Pair]:
         chosen = [turn for turn in turns if turn.better]
@@ -236,6 +237,7 @@ class LiveUpdate:
 
     def _ref_hidden(self, row: TurnRow) -> Tensor:
         """The base's hidden states (m, D) before the m tokens of a turn."""
+        self._check()
         batch = batch_of([row], self.policy.lm.device)
         return self.reference.hidden(batch.tokens, batch.notes)[batch.before]
 
@@ -271,3 +273,19 @@ def advantages(turns: Sequence[RatedTurn]) -> list[float]:
             by_person.setdefault(turn.person, []).append(turn.rating)
     usual = {person: sum(ratings) / (len(ratings) + 1) for person, ratings in by_person.items()}
     return [0.0 if turn.rating is None else (turn.rating - usual[turn.person]) / 4 for turn in turns]
+
+
+def requests(turns: Sequence[RatedTurn], pleased: float, most: int = 3) -> dict[str, str]:
+    """What each person has asked for: the latest `most` different things they said of turns that did not please them.
+
+    Args:
+        pleased: a rating from which on words ask for nothing.
+    """
+    said: dict[str, dict[str, None]] = {}
+    for turn in turns:
+        words = turn.words.strip()
+        if words and (turn.rating is None or turn.rating < pleased):
+            own = said.setdefault(turn.person, {})
+            own.pop(words, None)  # said again, it is the latest
+            own[words] = None
+    return {person: " ".join(list(words)[-most:]) for person, words in said.items()}

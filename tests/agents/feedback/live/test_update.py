@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dyngen_agents.feedback.live import LiveConfig
-from dyngen_agents.feedback.live.update import LiveUpdate, advantages
+from dyngen_agents.feedback.live.update import LiveUpdate, advantages, requests
 from dyngen_agents.feedback.live.weights import choose_weights, read_weights, twin
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
 from dyngen_agents.policy.reference import Reference
@@ -35,6 +35,19 @@ def test_advantages_are_the_distance_from_what_a_person_usually_gives():
     turns.append(rated_turn(3, rating=None))
     # ann: (4 - 1)/3 = 1, with the rating of 0 that everybody begins with; bob: -4/2 = -2
     assert advantages(turns) == pytest.approx([3 / 4, -2 / 4, -2 / 4, 0])
+
+
+def test_requests_are_the_latest_words_of_people_who_were_not_pleased():
+    said = [("a", -1), ("b", 0), ("c", None), ("nice", 2), ("a", -4), ("d", 1), ("", -4)]
+    turns = [rated_turn(n, rating=rating, words=words) for n, (words, rating) in enumerate(said)]
+    turns.append(rated_turn(9, person="bob", rating=4, words="good"))
+    assert requests(turns, pleased=2.0) == {"ann": "c a d"}
+
+
+@pytest.mark.parametrize("parameters, rate", [(2_700_000, 2e-3), (43_200_000, 2.5e-4)])  # 16 ** -3/4 is 1/8
+def test_larger_models_learn_at_a_lower_rate(parameters, rate):
+    assert LiveConfig().rate_for(parameters) == pytest.approx(rate)
+    assert LiveConfig(learning_rate=0.1).rate_for(parameters) == 0.1
 
 
 def test_liked_turns_become_likelier_and_disliked_ones_less_likely():
