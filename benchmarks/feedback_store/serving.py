@@ -17,7 +17,7 @@ from typing import Any
 
 from dyngen_agents.feedback.store import FeedbackStore, Turn
 
-PATIENCE = 60.0  # seconds for which a client tries
+PATIENCE = 900.0  # seconds for which a client tries
 
 
 class Server:
@@ -80,7 +80,7 @@ class Client:
             self.attempts += 1
             try:
                 if self._connection is None:
-                    self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+                    self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
                 self._connection.request("POST", path, json.dumps(asked), {"Content-Type": "application/json"})
                 response = self._connection.getresponse()
                 said = response.read()

@@ -23,7 +23,7 @@ def task(request: Request) -> Response:
     its = services(request)
     person = its.person(request)
     lease = its.chat.store.lease(person, LEASE)
-    waiting = len(its.chat.store.waiting(person))
+    waiting = its.chat.store.count_waiting(person)
     return JSONResponse({"task": None if lease is None else _shown(its, lease), "waiting": waiting})
 
 

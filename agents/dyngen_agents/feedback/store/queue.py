@@ -32,12 +32,13 @@ _TASK = f"""SELECT t.id, t.kind,
     (SELECT count(*) FROM leases l WHERE l.task = t.id AND {_LIVE})
     FROM tasks t"""
 # Tasks that the person :person may get: raters lack, and they have not seen it, nor said the same kind of thing of it.
-_FOR_PERSON = f"""t.open
-    AND (SELECT count(*) FROM leases l WHERE l.task = t.id AND (l.feedback IS NOT NULL OR {_LIVE})) < t.raters
+# The cheapest condition goes first, and CROSS JOIN keeps SQLite from going through all that the person has ever said.
+_FOR_PERSON = f"""t.open = 1
     AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.task = t.id AND l.person = :person
         AND (l.feedback IS NOT NULL OR l.skipped))
-    AND NOT EXISTS (SELECT 1 FROM task_turns tt JOIN feedback_turns ft ON ft.turn = tt.turn
-        JOIN feedback f ON f.id = ft.feedback WHERE tt.task = t.id AND f.person = :person AND f.kind = t.kind)"""
+    AND (SELECT count(*) FROM leases l WHERE l.task = t.id AND (l.feedback IS NOT NULL OR {_LIVE})) < t.raters
+    AND NOT EXISTS (SELECT 1 FROM task_turns tt CROSS JOIN feedback_turns ft ON ft.turn = tt.turn
+        CROSS JOIN feedback f ON f.id = ft.feedback WHERE tt.task = t.id AND f.person = :person AND f.kind = t.kind)"""
 _OPEN = "open = ((SELECT count(*) FROM leases WHERE task = tasks.id AND feedback IS NOT NULL) < raters)"
 
 
@@ -187,9 +188,15 @@ class TaskQueue:
         """Tasks for which raters lack, the next one first; with `person`, only those that they could get now."""
         with self.connection.reading() as database:
             if person is None:
-                return _tasks(database, "t.open", {"now": self.clock()})
+                return _tasks(database, "t.open = 1", {"now": self.clock()})
             who = known_person(database, person)
             return _tasks(database, _FOR_PERSON, {"now": self.clock(), "person": who.id})
+
+    def count_waiting(self, person: Person | int) -> int:
+        """How many tasks a person could get now: the length of `waiting(person)`, without reading them."""
+        with self.connection.reading() as database:
+            asked = {"now": self.clock(), "person": known_person(database, person).id}
+            return database.execute(f"SELECT count(*) FROM tasks t WHERE {_FOR_PERSON}", asked).fetchone()[0]
 
 
 def reopen(database: sqlite3.Connection) -> None:

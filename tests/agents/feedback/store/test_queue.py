@@ -29,6 +29,7 @@ def test_eight_raters_three_a_text_and_no_text_twice_to_one_person(store, texts,
     while store.waiting():
         clock.now += rng.choice([1.0, 700.0])
         person = rng.choice(people)
+        assert store.count_waiting(person) == len(store.waiting(person))
         lease = store.lease(person, seconds=600)
         if lease is not None and rng.random() < 0.7:
             store.submit(lease, rng.randint(-4, 4))
@@ -189,3 +190,18 @@ def test_leases_that_make_no_sense_are_refused(store, texts):
     with pytest.raises(ValueError, match="rating is 5"):
         store.submit(store.lease(ada), 5)
     assert store.lease(ada) is not None  # nothing is lost by a bad answer
+
+
+def test_who_has_rated_much_does_not_wait_longer(store, texts):
+    """In steps of SQLite's virtual machine: to go through all that ada has said for each task would take 150,000."""
+    steps = []
+    with store.at_once(), store.connection.writing() as database:
+        for turn in texts(200):
+            store.enqueue("rating", turn, raters=2)
+        ada = store.person("ada")
+        for number in range(180):
+            database.set_progress_handler(lambda number=number: steps.append(number), 100)
+            lease = store.lease(ada)
+            database.set_progress_handler(None, 0)
+            store.submit(lease, 1)
+    assert max(100 * steps.count(number) for number in range(180)) < 20_000
