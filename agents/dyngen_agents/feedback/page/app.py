@@ -16,7 +16,7 @@ from starlette.routing import Route
 from dyngen_agents.feedback.page import board_routes, chat_routes, login_routes, rating_routes, why
 from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.chat import Chat, Moved
-from dyngen_agents.feedback.page.guard import MAX_BODY, Guard, refused
+from dyngen_agents.feedback.page.guard import Guard, refused
 from dyngen_agents.feedback.page.limits import Rate
 from dyngen_agents.feedback.page.login_routes import login_page
 from dyngen_agents.feedback.page.services import Services
@@ -75,7 +75,6 @@ def make_app(
             StoreError: _not_stored,
             Exception: _failed,
         },
-        max_body_size=MAX_BODY,
     )
     app.state.services = Services(chat, access, cookie)
     return app

@@ -118,8 +118,13 @@ class PageClient:
         data = None
         if body is not None:
             headers["Content-Type"], data = "application/json", json.dumps(body)
-        self._connection.request(method, path, data, headers)
-        return self._connection.getresponse()
+        try:
+            self._connection.request(method, path, data, headers)
+            return self._connection.getresponse()
+        except ConnectionError:  # the server closes connections on which nothing is asked for some seconds
+            self._connection.close()
+            self._connection.request(method, path, data, headers)  # by its key it is done only once
+            return self._connection.getresponse()
 
 
 def _json(response: HTTPResponse) -> Any:

@@ -10,6 +10,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,7 @@ from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.limits import Rate
 
 MAX_BODY = 256 * 1024  # bytes of a request
+TOO_LARGE = f"a request may have {MAX_BODY} bytes: write less, or in several messages"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS = ("/login", "/login.css")  # all that is served to those who are not logged in
 READING = ("GET", "HEAD")
@@ -79,8 +81,17 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self._refusal(scope)
-        await (refusal or self.app)(scope, receive, send_safely)
+        size = 0
+
+        async def receive_bounded() -> Message:  # of bodies that do not say how long they are
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise HTTPException(413, TOO_LARGE)
+            return message
+
+        await (self._refusal(scope) or self.app)(scope, receive_bounded, send_safely)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """What the request gets instead of the page; None if it may pass."""
@@ -105,7 +116,7 @@ class Guard:
             if not hmac.compare_digest(given, scope["state"]["csrf"].encode()):
                 return refused(403, "the header X-CSRF-Token is missing or wrong: GET /api/me says what it is")
         if _length(headers) > MAX_BODY:
-            return refused(413, f"a request may have {MAX_BODY} bytes: write less, or in several messages")
+            return refused(413, TOO_LARGE)
         return self._too_fast(person, scope)
 
     def _too_fast(self, person: str | None, scope: Scope) -> Response | None:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dyngen_agents.feedback.page.chat_routes import value_of
-from dyngen_agents.feedback.page.fields import Fields, fields_of
+from dyngen_agents.feedback.page.fields import fields_of
 from dyngen_agents.feedback.page.services import Services, services
 from dyngen_agents.feedback.people import SOURCE
 from dyngen_agents.feedback.store import Lease, NotInStore, Person
@@ -43,7 +43,7 @@ async def submit(request: Request) -> Response:
 async def skip(request: Request) -> Response:
     """POST /api/task/{lease}/skip: leave it to others."""
     its, number = services(request), request.path_params["lease"]
-    Fields((await fields_of(request)).values)
+    await fields_of(request)
 
     def skipped() -> None:
         _own(its, its.person(request), number)
