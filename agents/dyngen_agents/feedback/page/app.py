@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 PAGES = {"/": "chat.html", "/rate": "rate.html", "/board": "board.html", "/login.css": "login.css"}
-ASSETS = ("style.css", "theme.js", "common.js", "chat.js", "spans.js", "rate.js", "board.js")
+ASSETS = ("style.css", "theme.js", "common.js", "chat.js", "spans.js", "turn.js", "rate.js", "board.js")
 REQUESTS_PER_SECOND, BURST = 100.0, 300  # of one person; several raters at a time take a few
 LOGINS_PER_SECOND, LOGIN_BURST = 0.5, 20  # of one address
 
