@@ -64,6 +64,9 @@ def test_a_file_predicts_the_same(model, tmp_path):
     np.savez(tmp_path / "other.npz", x=1)
     with pytest.raises(ValueError, match=r"other.npz has no idf, numbers, places"):
         RatingProcess.load(tmp_path / "other.npz")
+    (tmp_path / "text.npz").write_text("no zip")
+    with pytest.raises(ValueError, match=r"text.npz is no model of ratings: `python -m"):
+        RatingProcess.load(tmp_path / "text.npz")
     with pytest.raises(ValueError, match="1 rated texts: expected at least two"):
         fitted(["a"], [1.0])
 
