@@ -9,6 +9,9 @@ that of turns 1 to 5.
 `--shared` is the other question: nothing is forgotten, every session is another person's, and all want the same. Do
 later sessions begin higher? `--stalls` measures what learning costs those who are served meanwhile.
 
+The runs are `python -m benchmarks.fusion table --arm words memory`. A model that does not do what it is told, as
+dialogue-lm itself, has little to distil, and seldom meets by chance what is to be rated higher.
+
 An arm and a seed are a line of --out, so that they can be run one at a time; --show prints the tables of all lines.
 """
 
@@ -44,8 +47,8 @@ def main() -> None:
     parser.add_argument("--arm", choices=list(ARMS), nargs="+", default=[])
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--sessions", type=int, default=76, help="of each arm and seed; there are 19 wishes")
-    parser.add_argument("--model", default="dialogue-lm", help="of the arms without a memory")
-    parser.add_argument("--memory-model", default="runs/fusion/memory-0", help="a run of feedback-conditioned")
+    parser.add_argument("--model", default="runs/fusion/words-0", help="of the arms without a memory")
+    parser.add_argument("--memory-model", default="runs/fusion/memory-0", help="of the others")
     parser.add_argument("--shared", metavar="WISH", nargs="+", default=[], help="wishes that 200 sessions share")
     parser.add_argument("--stalls", action="store_true", help="time of a token while the weights learn")
     parser.add_argument("--quick", action="store_true", help="2 sessions of 20 turns, to see that it runs")

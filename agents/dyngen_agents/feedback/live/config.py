@@ -15,7 +15,7 @@ class LiveConfig:
     """Rated turns after which the weights learn anew. 0: they never do, and there is only the memory."""
     replay: int = 12
     """From how many of the latest rated turns an update learns, those of earlier updates included."""
-    steps: int = 3
+    steps: int = 6
     """Gradient steps of an update, each over all these turns."""
     learning_rate: float | None = None
     """Of Adam, which begins anew with each update. By default 2e-3 for 2.7 M parameters, as dialogue-lm has, and less
