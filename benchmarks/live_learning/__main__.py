@@ -12,7 +12,8 @@ later sessions begin higher? `--stalls` measures what learning costs those who a
 The runs are `python -m benchmarks.fusion table --arm words memory`. A model that does not do what it is told, as
 dialogue-lm itself, has little to distil, and seldom meets by chance what is to be rated higher.
 
-An arm and a seed are a line of --out, so that they can be run one at a time; --show prints the tables of all lines.
+Each session is a line of --out, so that arms and seeds can be run one at a time, and what was interrupted is not lost;
+--show prints the tables of all lines.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.fusion._arms import keep, kept
-from benchmarks.live_learning._people import Session, session
+from benchmarks.live_learning._people import session
 from benchmarks.live_learning._served import Served
 from benchmarks.live_learning._stalls import stalls
 from dyngen_env.scoring.diversity import distinct_n
 
 TURNS = 24
-SHARING = 200  # sessions that share a taste
+SHARING, SHARED_TURNS = 200, 4  # sessions that share a taste, and turns of each
 EARLY, LATE, LAST = slice(0, 5), slice(10, 20), slice(15, 20)
 ARMS = {"nothing": "off", "memory": "memory", "weights": "weights", "both": "both"}  # as `dyngen serve --learn` says it
 
@@ -57,9 +57,11 @@ def main() -> None:
     arguments = parser.parse_args()
     for seed in arguments.seed:
         for arm in arguments.arm:
-            for line in lines(arm, seed, arguments):
-                keep(arguments.out, [line])
-                sys.stderr.write(f"{arm}, seed {seed}: {line['seconds']:.0f} s\n")
+            for wish in arguments.shared or [None]:
+                for line in lines(arm, seed, wish, arguments):
+                    keep(arguments.out, [line])
+                    told = " ".join(f"{rating:+d}" for rating in line["ratings"])
+                    sys.stderr.write(f"{arm}, seed {seed}, {line['wish']}: {told} ({line['seconds']:.0f} s)\n")
     if arguments.stalls:
         Console().print(stalls(arguments.model))
     if arguments.show:
@@ -67,37 +69,26 @@ def main() -> None:
             Console().print(table)
 
 
-def lines(arm: str, seed: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """What a seed of an arm gave: a line, or one for each wish that is shared."""
-    count, turns = (2, 20) if arguments.quick else (arguments.sessions, TURNS)
-    if not arguments.shared:
-        return [line(arm, seed, None, arguments, count, turns)]
-    count, turns = (2, 4) if arguments.quick else (SHARING, 4)
-    return [line(arm, seed, wish, arguments, count, turns) for wish in arguments.shared]
-
-
-def line(
-    arm: str, seed: int, wish: str | None, arguments: argparse.Namespace, sessions: int, turns: int
-) -> dict[str, Any]:
-    """Ratings and figures of so many sessions, as values that JSON can hold."""
-    begun = time.perf_counter()
+def lines(arm: str, seed: int, wish: str | None, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The sessions of an arm and a seed, as values that JSON can hold. wish: that all share; None: each has its own."""
+    sessions, turns = (arguments.sessions, TURNS) if wish is None else (SHARING, SHARED_TURNS)
+    if arguments.quick:
+        sessions, turns = 2, 20 if wish is None else SHARED_TURNS
     model = Served(arguments.memory_model if arm in ("memory", "both") else arguments.model, ARMS[arm])
-    had: list[Session] = []
     try:
         for number in range(sessions):
+            begun = time.perf_counter()
             if wish is None:
                 model.forget()
-            one = session(model, number, seed, turns, wish)
-            had.append(replace(one, kl=model.kl()))
+            had = session(model, number, seed, turns, wish)
+            yield dict(
+                arm=arm, seed=seed, shared=wish, number=number, wish=had.wish, ratings=list(had.ratings),
+                kl=model.kl(), early_distinct_2=distinct_n(had.texts[EARLY], 2),
+                late_distinct_2=distinct_n(had.texts[LAST], 2), texts=list(had.texts),
+                seconds=time.perf_counter() - begun,
+            )  # fmt: skip
     finally:
         model.close()
-    return dict(
-        arm=arm, seed=seed, shared=wish, seconds=time.perf_counter() - begun,
-        wishes=[one.wish for one in had], ratings=[list(one.ratings) for one in had], kl=[one.kl for one in had],
-        early_distinct_2=[distinct_n(one.texts[EARLY], 2) for one in had],
-        late_distinct_2=[distinct_n(one.texts[LAST], 2) for one in had],
-        texts=[list(one.texts) for one in had],
-    )  # fmt: skip
 
 
 def tables(of: Sequence[dict[str, Any]]) -> list[Table]:
@@ -115,17 +106,18 @@ def sessions_table(of: Sequence[dict[str, Any]]) -> Table:
     )  # fmt: skip
     for arm in dict.fromkeys(one["arm"] for one in of):
         rows = [one for one in of if one["arm"] == arm]
-        ratings = np.array([session for one in rows for session in one["ratings"]], dtype=float)  # (sessions, turns)
+        ratings = np.array([one["ratings"] for one in rows], dtype=float)  # (sessions, turns)
         early, late = ratings[:, EARLY].mean(1), ratings[:, LATE].mean(1)
-        each = " ".join(f"{_gain(one):+.2f}" for one in rows)
+        seeds = np.array([one["seed"] for one in rows])
+        each = " ".join(f"{(late - early)[seeds == seed].mean():+.2f}" for seed in np.unique(seeds))
         after = significant_after(ratings)
-        distinct = [
-            statistics.fmean(x for one in rows for x in one[name]) for name in ("early_distinct_2", "late_distinct_2")
-        ]
+        distinct, later, kl = (
+            statistics.fmean(one[name] for one in rows) for name in ("early_distinct_2", "late_distinct_2", "kl")
+        )
         shown.add_row(
-            arm, str(len(rows)), str(len(ratings)), interval(early), interval(late),
+            arm, str(len(np.unique(seeds))), str(len(rows)), interval(early), interval(late),
             f"{interval(late - early)} ({each})", "never" if after is None else f"{after} ratings",
-            f"{distinct[0]:.2f} → {distinct[1]:.2f}", f"{statistics.fmean(x for one in rows for x in one['kl']):.2f}",
+            f"{distinct:.2f} → {later:.2f}", f"{kl:.2f}",
         )  # fmt: skip
     return shown
 
@@ -135,23 +127,28 @@ def shared_table(of: Sequence[dict[str, Any]]) -> Table:
     shown = Table("arm", "wish", "seeds", "turn", "sessions 1-50", "51-100", "101-150", "151-200", "nats a token")
     for arm, wish in dict.fromkeys((one["arm"], one["shared"]) for one in of):
         rows = [one for one in of if (one["arm"], one["shared"]) == (arm, wish)]
-        ratings = np.array([one["ratings"] for one in rows], dtype=float)  # (seeds, sessions, turns)
-        for name, part in (("first", ratings[:, :, :1]), ("all", ratings)):
-            quarters = np.array_split(part.mean(2), 4, axis=1)
-            kl = statistics.fmean(one["kl"][-1] for one in rows)
-            shown.add_row(arm, wish, str(len(rows)), name, *(interval(q.flatten()) for q in quarters), f"{kl:.2f}")
+        last = max(rows, key=lambda one: one["number"])
+        for name, turns in (("first", slice(0, 1)), ("all", slice(None))):
+            quarters: list[list[float]] = [[], [], [], []]
+            for one in rows:
+                quarters[4 * one["number"] // SHARING].append(statistics.fmean(one["ratings"][turns]))
+            shown.add_row(
+                arm, wish, str(len({one["seed"] for one in rows})), name,
+                *(interval(np.array(q)) if len(q) > 1 else "" for q in quarters), f"{last['kl']:.2f}",
+            )  # fmt: skip
     return shown
 
 
 def significant_after(ratings: np.ndarray) -> int | None:
-    """The number of ratings from which on the mean of the latest five lies above that of the first five by a disjoint
-    95% interval. ratings: (sessions, turns)."""
-    first = ratings[:, EARLY].mean(1)
-    for end in range(10, ratings.shape[1] + 1):
-        latest = ratings[:, end - 5 : end].mean(1)
-        if latest.mean() - half(latest) > first.mean() + half(first):
-            return end
-    return None
+    """The number of ratings from which on the mean of the latest five lies above that of the first five, by disjoint
+    95% intervals, and stays there. None if it does not. ratings: (sessions, turns)."""
+    first, found = ratings[:, EARLY].mean(1), None
+    for end in range(ratings.shape[1], 2 * EARLY.stop - 1, -1):
+        latest = ratings[:, end - EARLY.stop : end].mean(1)
+        if not latest.mean() - half(latest) > first.mean() + half(first):
+            break
+        found = end
+    return found
 
 
 def half(values: np.ndarray) -> float:
@@ -162,11 +159,6 @@ def half(values: np.ndarray) -> float:
 def interval(values: np.ndarray) -> str:
     """A mean with its 95% interval."""
     return f"{values.mean():+.2f} ± {half(values):.2f}"
-
-
-def _gain(one: dict[str, Any]) -> float:
-    ratings = np.array(one["ratings"], dtype=float)
-    return float(ratings[:, LATE].mean() - ratings[:, EARLY].mean())
 
 
 if __name__ == "__main__":

@@ -25,12 +25,11 @@ class Stays(SimulatedUser):
 
 @dataclass(frozen=True)
 class Session:
-    """What one person got: `ratings` and `texts` of the turns, in order, what they wanted, and KL in nats a token."""
+    """What one person wanted, and `ratings` and `texts` of the turns, in order."""
 
     wish: str
-    ratings: Sequence[float]
+    ratings: Sequence[int]
     texts: Sequence[str]
-    kl: float = 0.0
 
 
 def session(model: Served, number: int, seed: int, turns: int, wish: str | None = None) -> Session:
@@ -41,7 +40,7 @@ def session(model: Served, number: int, seed: int, turns: int, wish: str | None 
     names = list(user.population.preferences)
     persona: Persona = user.begin([Example("")], [rng])[0]
     persona = replace(persona, wants=(wish or names[(number + seed) % len(names)],))
-    ratings: list[float] = []
+    ratings: list[int] = []
     texts: list[str] = []
     while len(ratings) < turns:
         talk = Dialogue(Example(prompts[int(rng.integers(len(prompts)))]), persona)
@@ -52,6 +51,6 @@ def session(model: Served, number: int, seed: int, turns: int, wish: str | None 
             talk = talk.heard(said)
             assert said.rating is not None
             model.answer(said.rating, said.text)
-            ratings.append(said.rating)
+            ratings.append(int(said.rating))
             texts.append(talk.completions[-1])
     return Session(persona.wants[0], ratings, texts)
