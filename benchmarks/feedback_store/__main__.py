@@ -34,7 +34,7 @@ PARTS: dict[str, Part] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", nargs="*", choices=[*PARTS, []], default=list(PARTS), help="default: all")
-    parser.add_argument("--quick", action="store_true", help="a small form, half a minute")
+    parser.add_argument("--quick", action="store_true", help="a small form, a minute or two; the whole takes about ten")
     parser.add_argument("--folder", help="where the stores are made: on the disk that is to be measured")
     args = parser.parse_args()
     for name in args.part:
