@@ -13,6 +13,7 @@ import dyngen_env
 ROOT = Path(__file__).parents[1]
 PUBLIC = (
     "dyngen_agents",
+    "dyngen_agents.feedback.live",
     "dyngen_agents.feedback.store",
     "dyngen_agents.sb3",
     "dyngen_agents.sb3.maskable",
