@@ -8,9 +8,10 @@ of the 25 places. Published there (returns): BC -72.1, %BC -56.4, ILQL -6.97; th
 evaluated by their mean optimality over all 20 starts; the behaviour has 0.35.
 
 Every arm begins with the world's model (`maze-lm`, `walk-lm`), which is itself a clone of this behaviour: it is the arm
-"BC". Settings in the maze are those of LMRL-Gym (τ 0.95, γ 0.99, β 16 at evaluation) but for the learning rate, a
-little CQL, and pieces of three moves instead of whole episodes: what matters is the number of gradient steps, as the
-value of the goal travels a token at a time.
+"BC". Settings in the maze are those of LMRL-Gym (τ 0.95, γ 0.99) but for β, the learning rate, a little CQL, and pieces
+of three moves instead of whole episodes: what matters is the number of gradient steps, as the value of the goal travels
+a token at a time. Imitation weighs a twentieth: at its full weight it is nearly all of the model's gradient, and values
+learn where one is, but not which move is better there.
 """
 
 from __future__ import annotations
@@ -74,19 +75,20 @@ WORLDS = {
         rows=200,
         episodes=300,
         batch=512,  # pieces of episodes
-        updates=100,
+        updates=180,
         cloning_updates=1,
         ilql=QLearningConfig(
-            learning_rate=2e-3,
+            learning_rate=1e-3,
             minibatch_size=16,
             tau=0.95,
             gamma=0.99,
-            polyak=0.1,
-            cql_coef=0.05,
+            polyak=0.02,
+            cql_coef=0.005,
+            bc_coef=0.05,
             piece_turns=3,
-            beta=16.0,
+            beta=4.0,
         ),
-        beta=16.0,
+        beta=4.0,
     ),
     "random_walk": World(
         env="dyngen/RandomWalk-v0",

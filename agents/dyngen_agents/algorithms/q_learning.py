@@ -66,7 +66,7 @@ class QLearningConfig:
     """Weight of the conservative term (Kumar et al. 2020), the cross-entropy of a softmax of Q to what was chosen.
     Above 0 it keeps Q of unseen tokens down, for three passes over the vocabulary. LMRL-Gym: 0 in the maze."""
     bc_coef: float = 1.0
-    """Weight of imitation: π_b is what acting begins with. 0 keeps the language model as π_b learns it from Q alone."""
+    """Weight of imitation, which teaches π_b. A model that is a clone already wants 0.05: at 1 Q hardly learns."""
     q_gradient: bool = True
     """Whether the losses of Q and V teach the language model, too, or their heads alone."""
     beta: float = 4.0
