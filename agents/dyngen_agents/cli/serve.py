@@ -57,7 +57,10 @@ class Serve(Command):
         """Serve until the process is interrupted."""
         page = _server()
         mention_idle_gpu(self.device)
-        token = page.token_for(self.host, self.token or os.environ.get(TOKEN) or None)
+        given = self.token or os.environ.get(TOKEN) or None
+        token = page.token_for(self.host, given)
+        if token != given and not self.json:
+            log.warning("people need the token %s", token)
         with FeedbackStore(Path(self.store).expanduser()) as store:
             secret = secret_of(Path(store.path))
             model = serve_model(self.model, device=self.device or "cpu", temperature=self.temperature)
@@ -90,8 +93,6 @@ class Serve(Command):
 
     def _ready(self, url: str, token: str | None, store: str) -> None:
         log.info("%s is served at %s; what people say is kept in %s", self.model, url, store)
-        if token is not None and not self.json:
-            log.info("people need the token: %s", token)
         if self.json:
             print(json.dumps({"url": url, "token": token, "store": store}), flush=True)
 
