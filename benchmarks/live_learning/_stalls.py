@@ -16,7 +16,7 @@ from dyngen_agents.feedback.live import LiveConfig, LiveLearner, RatedTurn
 from dyngen_agents.feedback.live.learner import NICENESS
 from dyngen_agents.feedback.page.served_model import serve_model
 
-TURNS, TOKENS, CONTEXT = 30, 20, 64
+TURNS, TOKENS, CONTEXT = 15, 20, 64
 
 
 def stalls(model: str) -> Table:
@@ -26,10 +26,11 @@ def stalls(model: str) -> Table:
     tokenizer = served.tokenizer
     learner = LiveLearner(served.policy, tokenizer, LiveConfig(every=1))
     shown = Table("beside", "median, ms", "99%", "longest", "swaps")
-    prompt = [*tokenizer.encode_opening("what did you think of this film"), *range(50, 50 + CONTEXT)][:CONTEXT]
+    text = tokenizer.encode(" a good film with a fine cast, and a story that moves" * 10)
+    prompt, turn = [*tokenizer.encode_opening("what did you think of it"), *text][:CONTEXT], tuple(text[:TOKENS])
 
     def row(name: str, learns: bool) -> None:
-        gaps, swaps = _gaps(learner, prompt, learns)
+        gaps, swaps = _gaps(learner, prompt, turn, name if learns else "")
         shown.add_row(name, *(f"{x:.1f}" for x in (np.median(gaps), np.percentile(gaps, 99), gaps.max())), str(swaps))
 
     row("warm-up", True)
@@ -42,16 +43,18 @@ def stalls(model: str) -> Table:
     return shown
 
 
-def _gaps(learner: LiveLearner, prompt: list[int], learns: bool) -> tuple[np.ndarray, int]:
-    """The milliseconds before each token, swaps included, and how many versions were swapped in."""
+def _gaps(learner: LiveLearner, prompt: list[int], turn: tuple[int, ...], name: str) -> tuple[np.ndarray, int]:
+    """The milliseconds before each token, swaps included, and how many versions were swapped in.
+
+    Args:
+        name: of the turns from which the learner learns meanwhile; "" if it does not.
+    """
     gaps, versions = [], set()
     policy, config = learner.policy, learner.config
-    for turn in range(TURNS):
-        if learns:  # an update is always under way
+    for written in range(TURNS):
+        if name:  # an update is always under way
             for number in range(config.replay):
-                told = RatedTurn(
-                    f"{turn} {number}", "ann", tuple(prompt), tuple(prompt[:TOKENS]), float(number % 9 - 4)
-                )
+                told = RatedTurn(f"{name} {written} {number}", "ann", tuple(prompt), turn, float(number % 9 - 4))
                 learner.rated(told)
         tokens = torch.full((1, CONTEXT + TOKENS), -1)
         tokens[0, :CONTEXT] = torch.tensor(prompt)
