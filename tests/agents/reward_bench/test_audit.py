@@ -122,14 +122,14 @@ def test_what_is_inside_a_wrapper_is_not_held_out():
 def test_a_bench_audits_before_it_trains(tiny_model, prompts_file, tmp_path, caplog):
     (tmp_path / "d.json").write_text('{"short": "length(1)", "vowels": "matches(\'a\')"}')
     settings = dict(
-        designs=str(tmp_path / "d.json"), seeds=1, updates=1, workers=1, out=str(tmp_path / "out"), eval_episodes=30,
+        designs=str(tmp_path / "d.json"), seeds=1, updates=1, workers=1, out=str(tmp_path / "out"), eval_episodes=50,
         episodes=8, max_new_tokens=6, model=str(tiny_model), prompts=str(prompts_file),
         algorithm=PPOConfig(minibatch_size=8),
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
         out = bench_rewards(RewardBench(**settings))
     found = json.loads((out / "results.json").read_text())["audit"]
-    assert found["episodes"] == 30 and list(found["designs"]) == ["short", "vowels"]
+    assert found["episodes"] == 50 and list(found["designs"]) == ["short", "vowels"]
     assert "fluency" in found["designs"]["short"]["best"]
     warned = [
         r.getMessage().removeprefix("may be hacked: ") for r in caplog.records if "may be hacked" in r.getMessage()
@@ -141,7 +141,7 @@ def test_a_bench_audits_before_it_trains(tiny_model, prompts_file, tmp_path, cap
             i for i, m in enumerate(messages) if "its reward" in m
         )
     report = (out / "report.md").read_text()
-    assert "## What the audit said before" in report and "30 episodes of the untrained model" in report
+    assert "## What the audit said before" in report and "50 episodes of the untrained model" in report
     assert all(warning in report for warning in warned)
     episodes = read_episodes(out / "untrained.jsonl")
     again = audit([Design("short", "length(1)"), Design("vowels", "matches('a')")], episodes, str(tiny_model))

@@ -390,6 +390,7 @@ def test_a_wrong_design_fails_before_anything_is_trained(bench, table, message):
 
 
 def test_minutes_become_updates(bench):
+    designs({"words": DESIGNS["words"]})
     bench_rewards(bench(updates=None, minutes=1e-6))
     assert results()["/training/updates"] == 1
     assert len(read_metrics(Path("out/words/seed-0"))) == 1

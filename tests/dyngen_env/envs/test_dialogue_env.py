@@ -108,12 +108,12 @@ def test_leaving_unhappily_costs():
 
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_a_batch_does_what_single_envs_do(how):
-    kwargs = dict(num_envs=3, max_new_tokens=3)
+    kwargs = dict(num_envs=2, max_new_tokens=3)
     native, other = gym.make_vec(ID, **kwargs), gym.make_vec(ID, vectorization_mode=how, **kwargs)
     legal, rng, reasons = np.flatnonzero(native.unwrapped.action_masks()), np.random.default_rng(0), set()
     assert np.array_equal(native.reset(seed=1)[0], other.reset(seed=1)[0])
     for _ in range(40):
-        actions = rng.choice(legal, size=3)
+        actions = rng.choice(legal, size=2)
         mine, theirs = native.step(actions), other.step(actions)
         for a, b in zip(mine[:4], theirs[:4], strict=True):
             assert np.array_equal(a, b)

@@ -77,6 +77,24 @@ def pieces(rows: Sequence[TurnRow], max_tokens: int) -> Iterator[list[int]]:
         yield piece.tolist()
 
 
+def writable(turns: Sequence[RatedTurn], legal: Tensor | None) -> list[RatedTurn]:
+    """The turns of legal tokens alone: others, such as control tokens, have a log-prob of -inf.
+
+    Args:
+        legal: (V,) bool; None: all are.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if legal is None:
+        return list(turns)
+    allowed = set(legal.nonzero().flatten().tolist())
+    kept = [turn for turn in turns if allowed.issuperset((*turn.tokens, *turn.better))]
+    if not kept:
+        raise ValueError(f"each of {len(turns)} turns holds tokens that the model may not write")
+    return kept
+
+
 def row_of(turn: RatedTurn, tokens: tuple[int, ...] | None = None) -> TurnRow:
     """The row of a rated turn, or of what its person would rather have read there."""
     return TurnRow(turn.context, turn.tokens if tokens is None else tokens, turn.memory)

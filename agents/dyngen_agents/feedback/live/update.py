@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from dyngen_agents.algorithms.optimizer import PolicyOptimizer
 from dyngen_agents.feedback.live.config import LiveConfig
 from dyngen_agents.feedback.live.log import RatedTurn
-from dyngen_agents.feedback.live.rows import RowBatch, TurnRow, batch_of, pieces, row_of
+from dyngen_agents.feedback.live.rows import RowBatch, TurnRow, batch_of, pieces, row_of, writable
 from dyngen_agents.feedback.live.upper import UpperLayers
 from dyngen_agents.feedback.live.weights import read_weights, write_weights
 from dyngen_agents.functional.losses import tapered_weights
@@ -115,10 +115,12 @@ class LiveUpdate:
 
         Raises:
             Interrupted: `go_on` said no.
+            ValueError: none of the turns is one that the model may write.
             FloatingPointError: the gradients are not finite.
         """
         c = self.config
         self._go_on = go_on
+        turns = writable(turns, self.policy.distribution.legal)
         before = read_weights(self.policy.lm, self.names)
         lessons, pairs = self._lessons(turns), self._pairs(turns)
         learning = [p for name, p in self.policy.lm.named_parameters() if name in set(self.names)]

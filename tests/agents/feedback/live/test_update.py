@@ -66,6 +66,18 @@ def test_turns_without_any_feedback_teach_nothing():
     assert all(torch.equal(before[n], after) for n, after in read_weights(update.policy.lm, update.names).items())
 
 
+def test_turns_with_illegal_tokens_are_left_out():
+    """As an env keeps them, where an illegal token ends a turn; alone they are refused."""
+    liked = rated_turn(0, "good", 4)
+    forged = replace(rated_turn(1, "bad", -4), tokens=(int((~TokenDistribution.of(BYTES).legal).nonzero()[0]),))
+    with_it, without = make_update(), make_update()
+    assert with_it([liked, forged]) == without([liked])
+    for name, ours in read_weights(with_it.policy.lm, with_it.names).items():
+        assert torch.equal(ours, read_weights(without.policy.lm, without.names)[name])
+    with pytest.raises(ValueError, match="each of 1 turns holds tokens that the model may not write"):
+        with_it([forged])
+
+
 def test_words_bring_the_policy_nearer_to_what_the_base_says_after_them():
     update = make_update(replace(SMALL, words_coef=1.0))
     turn = rated_turn(0, "abc", rating=None, words="xyz")
