@@ -80,12 +80,16 @@ class FeedbackMemory:
     notes: tuple[Note, ...] = ()
 
     def as_notes(self, places: int, device: torch.device | str | None = None) -> Notes:
-        """The memory beside one row that begins with it: notes (1, places, W), of which the last are kept."""
+        """The memory beside one row: notes (1, places, W), of which the last are kept."""
         out = Notes.none(1, places, self.width, device)
         for place, note in enumerate(self.notes[max(0, len(self.notes) - places) :]):
             out.tokens[0, place, : len(note.ids)] = torch.tensor(note.ids, device=device)
-            out.labels[0, place] = note.label
+            out.labels[0, place], out.begins[0, place] = note.label, note.begins
         return out
+
+    def after_cut(self, tokens: int) -> FeedbackMemory:
+        """The same memory beside a row that has lost its first `tokens` tokens."""
+        return replace(self, notes=tuple(replace(n, begins=max(0, n.begins - tokens)) for n in self.notes))
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON. Raises OSError if that fails."""

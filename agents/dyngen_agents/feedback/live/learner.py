@@ -131,10 +131,14 @@ class LiveLearner:
         self._served = name
         return name
 
-    def memory_of(self, person: str) -> FeedbackMemory | None:
-        """What is remembered of a person, for `FeedbackMemory.as_notes`; None if nothing is."""
+    def memory_of(self, person: str, context: tuple[int, ...] = ()) -> FeedbackMemory | None:
+        """What is remembered of a person, for `FeedbackMemory.as_notes`; None if nothing is.
+
+        Args:
+            context: the tokens that the next turn will stand after (`TurnLog.memory_of`).
+        """
         with self._changed:
-            return self._log.memory_of(person)
+            return self._log.memory_of(person, context)
 
     def versions(self) -> list[Version]:
         """Every version there was, oldest first, those that were taken back included."""

@@ -49,6 +49,11 @@ class RatedTurn:
         if self.rating is not None and not -4 <= self.rating <= 4:
             raise ValueError(f"rating {self.rating} of turn {self.turn!r}: expected -4 to 4, or None")
 
+    @property
+    def end(self) -> int:
+        """Tokens of the context and of the turn."""
+        return len(self.context) + len(self.tokens)
+
     def joined(self, later: RatedTurn) -> RatedTurn:
         """The same turn after more was said of it: what `later` says holds, what it leaves out stays."""
         return replace(
@@ -98,16 +103,24 @@ class TurnLog:
         """The last `count` turns at most, oldest first."""
         return list(self._turns.values())[-count:]
 
-    def memory_of(self, person: str) -> FeedbackMemory | None:
-        """What is known of a person: their latest answers. None if nothing is, or nothing is to be remembered."""
+    def memory_of(self, person: str, context: tuple[int, ...] = ()) -> FeedbackMemory | None:
+        """What is known of a person: their latest answers. None if nothing is, or nothing is to be remembered.
+
+        Args:
+            context: the tokens of the dialogue in which they are about to be answered. What they said in it counts from
+                where they said it, as in a rollout (`MemoryActor`); what they said elsewhere from the first token on.
+        """
         own = [
             turn for turn in self._turns.values() if turn.person == person and (turn.words or turn.rating is not None)
         ]
         latest = own[max(0, len(own) - self.kept_notes) :]
         if not latest:
             return None
-        notes = tuple(self._note(turn) for turn in latest)
+        here = [turn for turn in latest if context[: turn.end] == (*turn.context, *turn.tokens)]
+        answered = [len(turn.context) - 1 for turn in here[1:]] + [len(context) - 1]  # the next turn begins after it
+        begins = dict(zip((turn.turn for turn in here), answered, strict=True)) if here else {}
+        notes = tuple(self._note(turn, begins.get(turn.turn, 0)) for turn in latest)
         return FeedbackMemory(self.tokenizer.name, len(self.tokenizer), self.note_tokens, notes)
 
-    def _note(self, turn: RatedTurn) -> Note:
-        return write_note(self.tokenizer, turn.words, turn.rating, self.note_tokens)
+    def _note(self, turn: RatedTurn, begins: int) -> Note:
+        return write_note(self.tokenizer, turn.words, turn.rating, self.note_tokens, begins)

@@ -184,7 +184,7 @@ class Writer:
         rules, stop = model.rules(job.settings)
         memory, notes = None, None
         if self.learner is not None:
-            memory = self.learner.memory_of(job.person)
+            memory = self.learner.memory_of(job.person, tuple(job.context))
             notes = None if memory is None else memory.as_notes(self.learner.config.kept_notes, device)
         return _Row(
             writing, engine, state, rules, stop, model.distribution(job.settings), secrets.randbits(63), self._version,

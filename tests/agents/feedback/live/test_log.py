@@ -27,6 +27,24 @@ def test_the_memory_of_a_person_is_their_latest_answers():
     assert log.memory_of("nobody") is None
 
 
+def test_what_was_said_in_this_dialogue_counts_from_where_it_was_said():
+    """Two turns of a dialogue, each seen by the turn after it; what was said elsewhere is seen from the first token."""
+    log = TurnLog(BYTES, note_tokens=8, kept_notes=4)
+    elsewhere = rated_turn(0, "no", words="a", prompt="other")
+    first = rated_turn(1, "good", words="b")
+    second = replace(rated_turn(2, words="c"), context=(*first.context, *first.tokens, 5, 6, 7))
+    for turn in (elsewhere, first, second):
+        log.add(turn)
+    context = (*second.context, *second.tokens, 8, 9)
+    assert [note.begins for note in log.memory_of("ann", context).notes] == [
+        0,
+        len(second.context) - 1,
+        len(context) - 1,
+    ]
+    assert [note.begins for note in log.memory_of("ann", second.context).notes][1] == len(second.context) - 1
+    assert [note.begins for note in log.memory_of("ann").notes] == [0, 0, 0]
+
+
 def test_no_notes_are_no_memory():
     log = TurnLog(BYTES, note_tokens=8, kept_notes=0)
     log.add(rated_turn(1))
