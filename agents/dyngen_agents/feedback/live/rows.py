@@ -31,9 +31,9 @@ class TurnRow:
         """With the latest `context` tokens before the turn, at most, and no more in all than the model's window."""
         turn = self.turn[: window - 1]
         room = min(context, window - len(turn))
-        context = self.context[-room:]
-        memory = self.memory and self.memory.after_cut(len(self.context) - len(context))
-        return TurnRow(context, turn, memory)
+        latest = self.context[-room:]
+        memory = self.memory and self.memory.after_cut(len(self.context) - len(latest))
+        return TurnRow(latest, turn, memory)
 
     def after(self, words: str, tokenizer: Tokenizer) -> TurnRow:
         """The same turn as if its person had said before it what they said of it (`data.hindsight`)."""

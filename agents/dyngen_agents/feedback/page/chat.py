@@ -42,7 +42,7 @@ class Chat:
 
     def __init__(self, store: FeedbackStore, model: ServedModel, writer: Writer, learner: LiveLearner | None = None):
         self.store, self.model, self.writer, self.learner = store, model, writer, learner
-        self._lock = threading.Lock()  # one message at a time: encoding is quick, and tokenizers are not thread-safe
+        self._lock = threading.RLock()  # one message at a time: encoding is quick, and tokenizers are not thread-safe
 
     def close(self) -> None:
         """End what is being written, and what is being learned. The store stays open."""
@@ -109,12 +109,12 @@ class Chat:
             said = [*before.said(line[-1]), before.answer_to(line[-1], text)] if line else [Said(False, text)]
             context = self._context(said, settings)  # what is too long is refused before it is stored
             turn = self.store.add_turn(dialogue, "user", text, after=after, key=own_key)
+            if line:
+                self._teach(person, line[-1].id)  # before it is answered: the memory has what was just said
             try:
                 writing = self._write(person, turn, None, context, settings, two)
             except TooBusy:
                 writing = []
-        if line:
-            self._teach(person, line[-1].id)
         return turn, writing
 
     def answer(
@@ -142,10 +142,8 @@ class Chat:
             else:
                 context = self._context([*known.said(draft), known.answer_to(draft, wish)], settings)
                 self.store.add_feedback("words", person, draft, wish, key=f"{key}.wish")
-            writing = self._write(person, asked, draft, context, settings, two)
-        if draft is not None and wish:
-            self._teach(person, draft.id)
-        return writing
+                self._teach(person, draft.id)
+            return self._write(person, asked, draft, context, settings, two)
 
     def feedback(self, person: Person, kind: str, turns: Sequence[int], value: Any, key: str) -> StoredFeedback:
         """Store what a person says about turns of their own dialogues.
