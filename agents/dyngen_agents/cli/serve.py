@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 from dyngen_agents.cli.hints import mention_idle_gpu
 from dyngen_agents.cli.options import Command
-from dyngen_agents.feedback.live import LiveConfig, LiveLearner
+from dyngen_agents.feedback.live import LiveConfig, LiveLearner, StoreLedger
 from dyngen_agents.feedback.page.access import secret_of
 from dyngen_agents.feedback.page.chat import Chat
 from dyngen_agents.feedback.page.served_model import ServedModel, serve_model
@@ -86,7 +86,7 @@ class Serve(Command):
             config,
             folder=folder,
             base=model.fingerprint,
-            learned=lambda version: store.used_by(str(folder / version.name), map(int, version.feedback)),
+            ledger=StoreLedger(store, folder),
         )
         learner.restore(lessons(store, model.own_tokenizer(), model.fingerprint))
         return learner

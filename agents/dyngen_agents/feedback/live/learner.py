@@ -14,6 +14,10 @@ serves is never written to but by `before_turn`. Weights that do not learn are s
 **Taking back.** `undo` takes back the latest turn that no version has learned from yet, or else the current version
 with all that was said for it; `reset` goes back to the beginning. An update that is under way is given up. What was
 taken back teaches nothing from then on, and stays in the store.
+
+**Forgetting.** Before each turn and each update the learner asks its `Ledger` whether somebody was forgotten. What that
+person has said is then dropped from memories and updates. What versions have learned from it already is in their
+weights: they are named to whoever forgets, and `reset` is rid of them.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from dyngen_agents.feedback.live.config import LiveConfig
+from dyngen_agents.feedback.live.ledger import Ledger, NoLedger
 from dyngen_agents.feedback.live.log import RatedTurn, TurnLog
 from dyngen_agents.feedback.live.update import Interrupted, LiveUpdate
 from dyngen_agents.feedback.live.versions import BASE, Version, Versions
@@ -58,7 +63,7 @@ class LiveLearner:
         config: settings.
         folder: where versions are saved, and from where learning goes on; None keeps them in memory.
         base: an id of the model as it is, such as `fingerprint(name)`; a folder's versions must be of the same.
-        learned: told of each new version, on the background thread.
+        ledger: says who was forgotten, and books what each new version knows.
 
     Attributes:
         policy: the policy that serves; like the one that was given until there is something to swap in.
@@ -76,10 +81,11 @@ class LiveLearner:
         *,
         folder: str | Path | None = None,
         base: str = "",
-        learned: Callable[[Version], None] = lambda version: None,
+        ledger: Ledger | None = None,
     ):
         self.config = c = config or LiveConfig()
-        self.problem, self._learned = "", learned
+        self.problem, self._ledger = "", ledger or NoLedger()
+        self._forgotten = self._ledger.forgotten()  # how often, when the log was last compared with the ledger
         self._log = TurnLog(tokenizer, c.note_tokens, c.kept_notes)
         lm = twin(policy.lm)
         names = choose_weights(lm, c) if c.every else []
@@ -108,6 +114,7 @@ class LiveLearner:
                 self._pending.append(turn.turn)
                 self._versions.taken_back.discard(turn.turn)
             self._changed.notify_all()
+        self._drop_missing([turn])  # the person may have been forgotten since somebody read this from the store
 
     def restore(self, turns: Iterable[RatedTurn]) -> None:
         """Take in again, after a restart, what people had said before, oldest first: all but what was taken back.
@@ -137,6 +144,7 @@ class LiveLearner:
         Args:
             context: the tokens that the next turn will stand after (`TurnLog.memory_of`).
         """
+        self._drop_forgotten()
         with self._changed:
             return self._log.memory_of(person, context)
 
@@ -156,6 +164,9 @@ class LiveLearner:
 
         Returns:
             the version that the next turn will be written by.
+
+        Raises:
+            ValueError: there is no such thing.
         """
         with self._changed:
             current = self._versions.named(self._versions.current)
@@ -164,22 +175,16 @@ class LiveLearner:
             elif current.before:
                 self._versions.use(current.before)
                 self._take_back(current.turns)
+            else:
+                raise ValueError(f"there is nothing to undo: {current.name} is in use, and nothing was said since then")
         return self.current
 
     def reset(self) -> Version:
         """Forget everything: the model is the one that learning began with. Versions stay saved, and are listed."""
         with self._changed:
             self._versions.use(BASE)
-            self._take_back(self._log.all())
+            self._take_back([turn.turn for turn in self._log.all()])
         return self.current
-
-    def forget(self, person: str) -> None:
-        """Forget what a person has said: their memory, and the turns from which later updates would learn.
-
-        What versions have learned from them already is in their weights; `reset` is rid of it.
-        """
-        with self._changed:
-            self._take_back(self._log.of(person))
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until nothing is being learned, at most so long. Returns whether that is so."""
@@ -195,10 +200,28 @@ class LiveLearner:
         if self._thread is not None:
             self._thread.join()
 
+    def _drop_forgotten(self) -> None:
+        """Drop what the ledger has no longer, if somebody was forgotten since this was last done."""
+        if (times := self._ledger.forgotten()) != self._forgotten:
+            with self._changed:
+                turns = self._log.all()
+            self._drop_missing(turns)
+            self._forgotten = times
+
+    def _drop_missing(self, turns: Sequence[RatedTurn]) -> None:
+        missing = self._ledger.missing(key for turn in turns for key in turn.feedback)
+        if missing:
+            with self._changed:
+                self._drop([turn.turn for turn in turns if missing.intersection(turn.feedback)])
+
     def _take_back(self, turns: Sequence[int | str]) -> None:
+        self._versions.take_back(turns)
+        self._drop(turns)
+
+    def _drop(self, turns: Sequence[int | str]) -> None:
+        """Forget turns, and give up the update that may be reading them."""
         gone = set(turns)
         self._log.drop(turns)
-        self._versions.take_back(turns)
         self._begun = sum(turn not in gone for turn in self._pending[: self._begun])
         self._pending = [turn for turn in self._pending if turn not in gone]
         self._era += 1
@@ -233,33 +256,32 @@ class LiveLearner:
                 log.warning("nothing was learned from %d turns: %s", len(turns), self.problem, exc_info=True)
 
     def _learn(self, turns: list[RatedTurn], weights: dict[str, Tensor], era: int) -> None:
-        """Make a version of these turns, from these weights on."""
+        """Make a version of these turns, from these weights on.
+
+        It is booked before it is saved: whoever forgets a person later is told of it, and if somebody was forgotten
+        before, it is given up.
+        """
         update = self._update
+        self._check(era)
         write_weights(update.policy.lm, weights)
         kl = update(turns, lambda: self._era == era)
-        name = self._versions.next_name()  # this thread alone makes versions
-        self._versions.save(name, read_weights(update.policy.lm, update.names))
+        with self._changed:
+            new = [self._log[turn] for turn in self._pending[: self._begun]]
+            version = self._versions.next(new, turns, kl)  # this thread alone makes versions
+        self._ledger.book(version.name, self._versions.known_to(version))
+        self._check(era)
+        self._versions.save(version.name, read_weights(update.policy.lm, update.names))
         with self._changed:
             if self._era != era:
                 raise Interrupted
-            version = self._version(name, kl)
             self._versions.add(version)
             self._pending, self._begun = self._pending[self._begun :], 0
-        self._learned(version)
 
-    def _version(self, name: str, kl: float) -> Version:
-        """The version that has taken in the turns with which the update under way began."""
-        new = [self._log[turn] for turn in self._pending[: self._begun]]
-        ratings = [turn.rating for turn in new if turn.rating is not None]
-        return Version(
-            name,
-            time.time(),
-            tuple(turn.turn for turn in new),
-            tuple(key for turn in new for key in turn.feedback),
-            sum(ratings) / len(ratings) if ratings else None,
-            kl,
-            self._versions.current,
-        )
+    def _check(self, era: int) -> None:
+        """Raises Interrupted if something was taken back since `era`, or somebody was forgotten."""
+        self._drop_forgotten()
+        if self._era != era:
+            raise Interrupted
 
 
 def _policy_of(lm: PreTrainedModel, distribution: TokenDistribution, labels: nn.Embedding | None) -> CausalLMPolicy:

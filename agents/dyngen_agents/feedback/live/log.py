@@ -88,20 +88,16 @@ class TurnLog:
         for turn in turns:
             self._turns.pop(turn, None)
 
-    def all(self) -> list[int | str]:
-        """Which turns it has, oldest first."""
-        return list(self._turns)
-
-    def of(self, person: str) -> list[int | str]:
-        """Which turns a person has rated."""
-        return [turn.turn for turn in self._turns.values() if turn.person == person]
+    def all(self) -> list[RatedTurn]:
+        """All turns that it has, oldest first."""
+        return list(self._turns.values())
 
     def __getitem__(self, turn: int | str) -> RatedTurn:
         return self._turns[turn]
 
     def latest(self, count: int) -> list[RatedTurn]:
         """The last `count` turns at most, oldest first."""
-        return list(self._turns.values())[-count:]
+        return self.all()[-count:]
 
     def memory_of(self, person: str, context: tuple[int, ...] = ()) -> FeedbackMemory | None:
         """What is known of a person: their latest answers. None if nothing is, or nothing is to be remembered.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from dyngen_agents.feedback.live.log import RatedTurn
 
 BASE, RECORD = "v0", "versions.json"
 
@@ -22,8 +25,8 @@ class Version:
         name: "v0" is the model that learning began with; then "v1" and so on, no name twice.
         when: seconds since 1970.
         turns: the rated turns that it has learned from and the version before it had not.
-        feedback: the ids of what people had said of these turns.
-        mean_rating: of these turns; None if none was rated.
+        feedback: the ids of what people had said of all turns that it has read, also of those that are not new.
+        mean_rating: of the new turns; None if none was rated.
         kl: nats per token from the model that learning began with, mean over the turns that the update read.
         before: the name of the version that it was learned from; "" for "v0".
     """
@@ -71,9 +74,30 @@ class Versions:
                 return version
         raise KeyError(f"no version {name!r}: there are {', '.join(version.name for version in self.all)}")
 
-    def next_name(self) -> str:
-        """The name of the next version."""
-        return f"v{len(self.all)}"
+    def known_to(self, version: Version) -> list[int | str]:
+        """The feedback that a version knows: its own, and that of each version that it was learned from."""
+        known = dict.fromkeys(version.feedback)
+        while version.before:
+            version = self.named(version.before)
+            known |= dict.fromkeys(version.feedback)
+        return list(known)
+
+    def next(self, new: Sequence[RatedTurn], read: Sequence[RatedTurn], kl: float) -> Version:
+        """The version that is made next, from the current one, by an update that has read turns, some of which are new.
+
+        Args:
+            kl: see `Version`.
+        """
+        ratings = [turn.rating for turn in new if turn.rating is not None]
+        return Version(
+            f"v{len(self.all)}",
+            time.time(),
+            tuple(turn.turn for turn in new),
+            tuple(dict.fromkeys(key for turn in read for key in turn.feedback)),
+            sum(ratings) / len(ratings) if ratings else None,
+            kl,
+            self.current,
+        )
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The weights of a version that learn. Not to be written to."""

@@ -12,13 +12,11 @@ from typing import Any
 
 from dyngen_agents.feedback.store import inserts, rows
 from dyngen_agents.feedback.store.connection import StoreConnection
-from dyngen_agents.feedback.store.forgetting import Forgotten, forget, forgotten
+from dyngen_agents.feedback.store.forgetting import Forgotten, forget, forgotten, missing
 from dyngen_agents.feedback.store.queue import TaskQueue
 from dyngen_agents.feedback.store.records import Dialogue, ModelStamp, NotInStore, Person, StoredFeedback, Turn
 from dyngen_agents.feedback.store.rows import Reference, id_of, the
 from dyngen_agents.feedback.store.values import well_formed
-
-LONGEST_NAME = 100  # characters of a pseudonym
 
 
 class FeedbackStore(TaskQueue):
@@ -69,11 +67,7 @@ class FeedbackStore(TaskQueue):
         Raises:
             ValueError: a name that is empty, too long or has characters that cannot be seen.
         """
-        if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
-            raise ValueError(
-                f"a person's name is {str(name)[:40]!r}, expected 1 to {LONGEST_NAME} characters that can be seen"
-            )
-        name = name.strip()
+        name = inserts.checked_name(name)
         with self.connection.reading() as database:
             known = rows.people(database, "name = ?", [name])
         if not known:
@@ -232,19 +226,25 @@ class FeedbackStore(TaskQueue):
             )
 
     def feedback(
-        self, turn: Reference | None = None, person: Person | int | None = None, since: Reference | None = None
+        self,
+        turn: Reference | None = None,
+        person: Person | int | None = None,
+        since: Reference | None = None,
+        role: str | None = None,
     ) -> list[StoredFeedback]:
         """Feedback in the order in which it was given.
 
         Args:
             turn: only about that one. person: only by them. since: only what came after that feedback.
+            role: only about turns of that role.
         """
         conditions = {
             "f.id IN (SELECT feedback FROM feedback_turns WHERE turn = ?)": turn,
             "f.person = ?": person,
             "f.id > ?": since or None,  # 0: all
         }
-        asked = {condition: id_of(value) for condition, value in conditions.items() if value is not None}
+        asked: dict[str, Any] = {key: id_of(value) for key, value in conditions.items() if value is not None}
+        asked |= {} if role is None else {rows.OF_ROLE: role}
         with self.connection.reading() as database:
             return rows.feedback(database, " AND ".join(asked), list(asked.values()))
 
@@ -278,6 +278,11 @@ class FeedbackStore(TaskQueue):
                 raise NotInStore(f"nobody in {self.path} is called {name!r}")
             gone = forget(database, known[0], self.clock())
         return replace(gone, purged=self.connection.purge())
+
+    def missing(self, feedback: Iterable[Reference]) -> set[int]:
+        """Those of these ids of feedback that are not in the store, as after `forget`."""
+        with self.connection.reading() as database:
+            return missing(database, [id_of(each) for each in feedback])
 
     def forgotten(self) -> list[Forgotten]:
         """What was ever removed by `forget`, without who it was."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dyngen_agents.feedback.store.queue import reopen
@@ -83,6 +84,12 @@ def forgotten(database: sqlite3.Connection) -> list[Forgotten]:
     return [
         Forgotten(dialogues, turns, feedback, tuple(json.loads(runs))) for dialogues, turns, feedback, runs in found
     ]
+
+
+def missing(database: sqlite3.Connection, feedback: Sequence[int]) -> set[int]:
+    """Those of these ids of feedback that are not there."""
+    absent = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM feedback)"
+    return {row[0] for row in database.execute(absent, [json.dumps(feedback)])}
 
 
 def _ids(database: sqlite3.Connection, select: str, *values: object) -> str:

@@ -15,6 +15,16 @@ from dyngen_agents.feedback.store.rows import Reference, id_of, the
 from dyngen_agents.feedback.store.values import as_json, checked_value, well_formed
 
 LONGEST_KEY = 200  # characters
+LONGEST_NAME = 100  # of a pseudonym
+
+
+def checked_name(name: str) -> str:
+    """The name of a person. Raises ValueError if it is empty, too long or has characters that cannot be seen."""
+    if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        raise ValueError(
+            f"a person's name is {str(name)[:40]!r}, expected 1 to {LONGEST_NAME} characters that can be seen"
+        )
+    return name.strip()
 
 
 def known_person(database: sqlite3.Connection, person: Reference) -> Person:

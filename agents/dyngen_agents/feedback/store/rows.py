@@ -22,6 +22,9 @@ _FEEDBACK = """SELECT f.id, f.key, f.kind, p.id, p.name, p.created,
     f.value, f.extra, f.created
     FROM feedback f JOIN people p ON p.id = f.person"""
 _PERSON = "SELECT id, name, created FROM people"
+# A condition on feedback, with a role: it is about turns of that role alone.
+OF_ROLE = """NOT EXISTS (SELECT 1 FROM feedback_turns ft JOIN turns t ON t.id = ft.turn
+    WHERE ft.feedback = f.id AND t.role <> ?)"""
 
 
 def people(database: sqlite3.Connection, where: str = "", values: Sequence[Any] = ()) -> list[Person]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dyngen_agents.feedback.live.ledger import NoLedger
 from dyngen_agents.feedback.live.update import LiveUpdate
 from tests.support.rated_turns import BYTES, SMALL, live_learner, logprob, rated_turn
 
@@ -23,6 +24,26 @@ def learners():
     yield make
     for learner in made:
         learner.close()
+
+
+class Books(NoLedger):
+    """A ledger in memory, in which feedback can be forgotten."""
+
+    def __init__(self):
+        self.gone, self.times, self.booked = set(), 0, {}
+
+    def forget(self, *feedback):
+        self.gone |= set(feedback)
+        self.times += 1
+
+    def forgotten(self):
+        return self.times
+
+    def missing(self, feedback):
+        return self.gone & set(feedback)
+
+    def book(self, version, feedback):
+        self.booked[version] = sorted(feedback)
 
 
 def tell(learner, *numbers, **more):
@@ -50,12 +71,12 @@ def test_weights_change_between_turns_only(learners):
 
 
 def test_versions_say_what_they_come_from(learners):
-    told = []
-    learner = learners(learned=told.append)
+    books = Books()
+    learner = learners(replace(SMALL, replay=2), ledger=books)
     tell(learner, 1, 2)
     tell(learner, 3, 4, rating=-2.0)
     assert [v.name for v in learner.versions()] == ["v0", "v1", "v2"]
-    assert told == learner.versions()[1:]
+    assert books.booked == {"v1": ["f1", "f2"], "v2": ["f1", "f2", "f3", "f4"]}  # v2 began with what v1 knew
     last = learner.current
     assert (last.turns, last.feedback, last.mean_rating, last.before) == ((3, 4), ("f3", "f4"), -2.0, "v1")
     assert last.kl > 0
@@ -80,7 +101,9 @@ def test_undo_takes_back_the_last_turn_then_versions(learners):
     assert [len(learner.memory_of("ann").notes), learner.undo().name] == [4, "v1"]
     learner.before_turn()
     assert same(second, weights(learner)) and len(learner.memory_of("ann").notes) == 2
-    assert learner.undo().name == "v0" and learner.undo().name == "v0"
+    assert learner.undo().name == "v0"
+    with pytest.raises(ValueError, match="nothing to undo: v0 is in use"):
+        learner.undo()
     learner.before_turn()
     assert same(first, weights(learner)) and learner.memory_of("ann") is None
     tell(learner, 6, 7)
@@ -103,9 +126,44 @@ def test_the_memory_has_it_at_once_and_each_person_their_own(learners):
     learner.rated(rated_turn(1, words="shorter"))
     learner.rated(rated_turn(2, person="bob"))
     assert [len(learner.memory_of(person).notes) for person in ("ann", "bob")] == [1, 1]
-    learner.forget("ann")
-    assert learner.memory_of("ann") is None and learner.memory_of("bob") is not None
     assert learner.before_turn() == "v0"
+
+
+def test_whoever_was_forgotten_is_remembered_and_learned_from_no_longer(learners):
+    books = Books()
+    learner = learners(ledger=books)
+    learner.rated(rated_turn(1, words="shorter"))
+    books.forget("f1")  # by another process
+    learner.rated(rated_turn(2, person="bob"))
+    assert learner.memory_of("ann") is None and learner.memory_of("bob") is not None
+    learner.rated(rated_turn(1))  # somebody had read this from the store before
+    assert learner.memory_of("ann") is None
+    tell(learner, 3, person="bob")
+    assert learner.current.turns == (2, 3) and books.booked == {"v1": ["f2", "f3"]}
+
+
+def test_an_update_under_way_is_given_up_when_its_words_are_forgotten(learners, monkeypatch, tmp_path):
+    books, step = Books(), LiveUpdate._step
+    learner = learners(ledger=books, folder=tmp_path)
+
+    def forgotten(self, *arguments):
+        books.forget("f2")
+        step(self, *arguments)
+
+    monkeypatch.setattr(LiveUpdate, "_step", forgotten)
+    tell(learner, 1, 2)
+    assert learner.current.name == "v0" and not list(tmp_path.glob("*.safetensors"))
+    tell(learner, 3)
+    assert learner.current.turns == (1, 3) and books.booked["v1"] == ["f1", "f3"]
+
+
+def test_a_version_that_cannot_be_booked_does_not_serve(learners, monkeypatch):
+    learner = learners(ledger=Books())
+    monkeypatch.setattr(Books, "book", lambda *_: 1 / 0)
+    learner.rated(rated_turn(1))
+    learner.rated(rated_turn(2))
+    assert learner.wait(PATIENCE)
+    assert learner.before_turn() == "v0" and learner.problem == "ZeroDivisionError: division by zero"
 
 
 def test_learning_goes_on_after_a_restart(learners, tmp_path):

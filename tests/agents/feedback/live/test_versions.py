@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dyngen_agents.feedback.live.versions import RECORD, Version, Versions
+from tests.support.rated_turns import rated_turn
 
 BASE = {"w": torch.zeros(2)}
 
@@ -16,13 +17,22 @@ def made(folder):
     return versions
 
 
+def test_a_version_knows_what_it_and_those_before_it_have_read():
+    versions = made(None)
+    turns = [rated_turn(n, rating=r) for n, r in ((3, None), (4, 2.0), (5, -1.0))]
+    versions.use("v1")
+    later = versions.next(turns[1:], turns, 0.2)  # the first was read in an earlier update
+    assert (later.name, later.turns, later.mean_rating, later.kl, later.before) == ("v3", (4, 5), 0.5, 0.2, "v1")
+    assert sorted(versions.known_to(later)) == ["f1", "f3", "f4", "f5"]
+
+
 @pytest.mark.parametrize("saved", [False, True])
 def test_any_version_can_be_used_again(saved, tmp_path):
     versions = made(tmp_path if saved else None)
     versions.use("v1")
     assert versions.current == "v1"
     assert [versions.weights(v.name)["w"].tolist() for v in versions.all] == [[0, 0], [1, 1], [2, 2]]
-    assert versions.next_name() == "v3"  # no name twice
+    assert versions.next([], [], 0.0).name == "v3"  # no name twice
     with pytest.raises(KeyError, match="v0, v1, v2"):
         versions.use("v7")
 
