@@ -44,6 +44,9 @@ class Serve(Command):
     token: str | None = None
     """What people must know to come in; also read from the variable DYNGEN_TOKEN. By default none is asked for on this
     machine, and elsewhere one is made up and printed."""
+    behind_proxy: bool = False
+    """A proxy on this machine, such as nginx or Caddy, passes requests on and speaks TLS with browsers. What it says in
+    X-Forwarded-For and X-Forwarded-Proto is believed, and people are asked for a token."""
     temperature: float | None = None
     """Of sampling, unless a person chooses another. By default the run's own, or 0.7."""
     threads: int | None = None
@@ -58,7 +61,7 @@ class Serve(Command):
         page = _server()
         mention_idle_gpu(self.device)
         given = self.token or os.environ.get(TOKEN) or None
-        token = page.token_for(self.host, given)
+        token = page.token_for(self.host, given, self.behind_proxy)
         if token != given and not self.json:
             log.warning("people need the token %s", token)
         with FeedbackStore(Path(self.store).expanduser()) as store:
@@ -68,7 +71,7 @@ class Serve(Command):
             if learner is not None:
                 model = replace(model, policy=learner.policy)
             chat = Chat(store, model, Writer(model, learner, self.threads), learner)
-            where = dict(host=self.host, port=self.port, token=token)
+            where = dict(host=self.host, port=self.port, token=token, behind_proxy=self.behind_proxy)
             page.serve(chat, secret, ready=lambda url: self._ready(url, token, store.path), **where)
         return 0
 

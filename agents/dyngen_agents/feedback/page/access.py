@@ -9,10 +9,11 @@ import os
 import secrets
 import time
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 DAYS = 30  # that a cookie counts
-LONGEST_NAME = 40  # characters
+LONGEST_NAME = 40  # characters of a new pseudonym
 QUALITIES = ("amber", "brisk", "calm", "deft", "early", "fond", "gentle", "keen", "lucid", "merry", "quiet", "swift")
 ANIMALS = ("badger", "crane", "finch", "heron", "ibis", "lynx", "marten", "otter", "plover", "raven", "tern", "wren")
 
@@ -103,9 +104,22 @@ def pseudonym(text: str) -> str:
     Raises:
         ValueError: it is too long, or holds what nobody can see.
     """
-    name = " ".join(unicodedata.normalize("NFKC", text).split())
+    name = _spelled(text)
     if not name:
         return f"{secrets.choice(QUALITIES)}-{secrets.choice(ANIMALS)}-{secrets.randbelow(9000) + 1000}"
     if len(name) > LONGEST_NAME or not name.isprintable():
         raise ValueError(f"a pseudonym has at most {LONGEST_NAME} characters, all of them visible: choose another one")
     return name
+
+
+def known_as(text: str, names: Iterable[str]) -> str | None:
+    """The one of these names by which somebody means to be known: spelled like that, or but for capitals and spaces."""
+    names = list(names)
+    if text in names:
+        return text
+    wanted = _spelled(text).casefold()
+    return next((name for name in names if _spelled(name).casefold() == wanted), None)
+
+
+def _spelled(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split())

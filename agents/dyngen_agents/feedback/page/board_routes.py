@@ -20,7 +20,7 @@ SHOWN = 500  # ratings that are drawn, the latest
 def board(request: Request) -> Response:
     """GET /api/board: numbers over all people, without who they are or what they said."""
     chat = services(request).chat
-    feedback = chat.store.feedback()
+    feedback = chat.store.feedback(role="agent")
     latest = {
         (said.turns, said.person.id): said for said in feedback if said.kind == "rating"
     }  # of each turn and person

@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from dyngen_agents.feedback.live.learner import LiveLearner
@@ -14,7 +15,7 @@ from dyngen_agents.feedback.page.served_model import ServedModel, TurnSettings
 from dyngen_agents.feedback.page.teaching import lesson
 from dyngen_agents.feedback.page.transcript import PAIR, Transcript
 from dyngen_agents.feedback.page.writer import TooBusy, Writer
-from dyngen_agents.feedback.page.writing import Job, Writing, Written
+from dyngen_agents.feedback.page.writing import Job, Request, Writing, Written
 from dyngen_agents.feedback.store import (
     Dialogue,
     FeedbackStore,
@@ -26,6 +27,7 @@ from dyngen_agents.feedback.store import (
 )
 
 LISTED = 50  # dialogues of a person, the newest
+SEATS = (0, 1)  # of the answers to one message that are written side by side
 
 
 class Moved(ValueError):
@@ -67,9 +69,7 @@ class Chat:
 
     def transcript(self, person: Person, dialogue: int) -> Transcript:
         """A person's dialogue. Raises NotInStore if it is not theirs, as if there were none."""
-        found = self.store.dialogue(dialogue)
-        if found.person != person:
-            raise NotInStore(f"no dialogue {dialogue}")
+        self._own_dialogue(person, dialogue, f"dialogue {dialogue}")
         turns = self.store.turns(dialogue)
         ids = {turn.id for turn in turns}
         return Transcript(turns, [said for said in self.store.feedback(person=person) if ids.issuperset(said.turns)])
@@ -90,7 +90,8 @@ class Chat:
             two: whether they want two answers to choose from. key: a second attempt with the same key is the first.
 
         Raises:
-            NotInStore: the dialogue is not theirs. Moved: it has gone on elsewhere. ValueError: it is too long.
+            NotInStore: the dialogue is not theirs. Moved: it has gone on elsewhere. ValueError: it is too long, or
+                the key is that of another message.
 
         Returns:
             what was stored, and the answers, none if too many are waiting already.
@@ -100,7 +101,9 @@ class Chat:
             own_key = f"page.{person.id}.{key}"
             known = next((turn for turn in before.turns if turn.key == own_key), None)
             if known is not None:
-                return known, self.writer.open_in(dialogue)
+                if (known.text, known.parent) != (text, after):
+                    raise ValueError(f"you have used the key {key!r} for another message: give each its own key")
+                return known, self.writer.asked_by(own_key)
             line = before.line
             if (line[-1].id if line else None) != after or self.writer.open_in(dialogue):
                 raise Moved("the dialogue has gone on in another window, or is being answered: load it again")
@@ -112,7 +115,7 @@ class Chat:
             if line:
                 self._teach(person, line[-1].id)  # before it is answered: the memory has what was just said
             try:
-                writing = self._write(person, turn, None, context, settings, two)
+                writing = self._write(person, turn, None, context, settings, two, Request(own_key, turn.id))
             except TooBusy:
                 writing = []
         return turn, writing
@@ -124,12 +127,19 @@ class Chat:
 
         Args:
             after: the message. wish: what should be different from the last answer; "" if that was not said.
+            key: a second attempt with the same key is the first.
 
         Raises:
             NotInStore, Moved, ValueError: as `message`. TooBusy: too many answers are waiting already.
+
+        Returns:
+            the answers; of a second attempt none if they were complete long ago.
         """
         with self._lock:
             known = self.transcript(person, dialogue)
+            request = Request(f"page.{person.id}.{key}", after, wish)
+            if (written := self._asked_before(known, request, key)) is not None:
+                return written
             line = known.line
             if self.writer.open_in(dialogue):
                 raise Moved("the dialogue is being answered: wait until it has been, or stop it")
@@ -143,26 +153,62 @@ class Chat:
                 context = self._context([*known.said(draft), known.answer_to(draft, wish)], settings)
                 self.store.add_feedback("words", person, draft, wish, key=f"{key}.wish")
                 self._teach(person, draft.id)
-            return self._write(person, asked, draft, context, settings, two)
+            return self._write(person, asked, draft, context, settings, two, request)
 
     def feedback(self, person: Person, kind: str, turns: Sequence[int], value: Any, key: str) -> StoredFeedback:
         """Store what a person says about turns of their own dialogues.
 
         Raises:
-            NotInStore: a turn is not theirs. ValueError: the value does not fit the kind.
+            NotInStore: a turn is not theirs. ValueError: the value does not fit the kind, a turn is not the agent's, or
+                they are not answers to the same message.
         """
-        for turn in turns:
-            self.own_turn(person, turn)
+        about = [self.own_turn(person, turn) for turn in turns]
+        for turn in about:
+            if turn.role != "agent":
+                raise ValueError(f"turn {turn.id} is a message of yours: say what you think of the model's answers")
+        if len({(turn.dialogue, turn.parent) for turn in about}) > 1:
+            raise ValueError(f"{kind} of answers to different messages: compare what answers the same one")
         said = self.store.add_feedback(kind, person, turns, value, key=key)
         self._teach(person, turns[-1] if kind == "preference" else turns[0])
         return said
 
     def own_turn(self, person: Person, turn: int) -> Turn:
         """A turn of a person's dialogues. Raises NotInStore if it is not, as if there were none."""
-        found = self.store.turn(turn)
-        if self.store.dialogue(found.dialogue).person != person:
-            raise NotInStore(f"no turn {turn}")
+        try:
+            found = self.store.turn(turn)
+        except NotInStore:
+            raise _not_theirs(f"turn {turn}") from None
+        self._own_dialogue(person, found.dialogue, f"turn {turn}")
         return found
+
+    def _own_dialogue(self, person: Person, dialogue: int, what: str) -> None:
+        """Raises NotInStore unless the dialogue is theirs, in words that do not tell whether it is somebody else's."""
+        try:
+            owner = self.store.dialogue(dialogue).person
+        except NotInStore:
+            owner = None
+        if owner != person:
+            raise _not_theirs(what)
+
+    def _asked_before(self, known: Transcript, request: Request, key: str) -> list[Writing] | None:
+        """The answers to a request that was sent before; None if it is new.
+
+        Raises:
+            ValueError: its key was sent before for another request.
+        """
+        writings = self.writer.asked_by(request.key)
+        if writings:
+            same = all(writing.job.request == request for writing in writings)
+        else:
+            keys = {_answer_key(request, seat) for seat in SEATS}
+            stored = [turn for turn in known.turns if turn.key in keys]
+            if not stored:
+                return None
+            wish = next((said.value for said in known.feedback if said.key == f"{key}.wish"), "")
+            same = all(t.parent == request.after and (t.replaces is None or wish == request.wish) for t in stored)
+        if not same:
+            raise ValueError(f"you have used the key {key!r} for another answer: give each its own key")
+        return writings
 
     def _context(self, said: Sequence[Said], settings: TurnSettings) -> list[int]:
         """What the model reads before a turn. Raises ValueError if that is too long, or the settings cannot work."""
@@ -171,13 +217,20 @@ class Chat:
         return frame.context(said, min(settings.max_new_tokens, frame.max_context_tokens // 2))
 
     def _write(
-        self, person: Person, asked: Turn, draft: Turn | None, context: list[int], settings: TurnSettings, two: bool
+        self,
+        person: Person,
+        asked: Turn,
+        draft: Turn | None,
+        context: list[int],
+        settings: TurnSettings,
+        two: bool,
+        request: Request,
     ) -> list[Writing]:
         """Have the turn after `asked` written, in place of `draft` if there is one."""
         dialogue = asked.dialogue
         pair = secrets.token_hex(6) if two else None
 
-        def keep(written: Written) -> dict[str, Any]:
+        def keep(written: Written, key: str) -> dict[str, Any]:
             turn = self.store.add_turn(
                 dialogue,
                 "agent",
@@ -189,11 +242,15 @@ class Chat:
                 model=ModelStamp(self.model.name, self.model.fingerprint, written.version),
                 after=asked if draft is None else None,
                 replaces=draft,
+                key=key,
             )
             return {"turn": turn.id, "text": turn.text, "finish": written.finish, "version": written.version}
 
-        seats = range(2 if two else 1)
-        return self.writer.submit(*(Job((dialogue, seat), person.name, context, settings, keep) for seat in seats))
+        def job(seat: int) -> Job:
+            kept = partial(keep, key=_answer_key(request, seat))
+            return Job((dialogue, seat), person.name, context, settings, kept, request)
+
+        return self.writer.submit(*map(job, SEATS if two else SEATS[:1]))
 
     def _teach(self, person: Person, turn: int) -> None:
         """Tell the learner what a person has said of a turn by now, if there is a learner."""
@@ -201,6 +258,15 @@ class Chat:
             learned = lesson(self.store, self.model.tokenizer, self._lock, person, turn)
             if learned is not None:
                 self.learner.rated(learned)
+
+
+def _answer_key(request: Request, seat: int) -> str:
+    """By which the store knows the answer to a request again."""
+    return f"{request.key}.answer.{seat}"
+
+
+def _not_theirs(what: str) -> NotInStore:
+    return NotInStore(f"there is no {what} among yours")
 
 
 def _sampling(written: Written, pair: str | None) -> dict[str, Any]:

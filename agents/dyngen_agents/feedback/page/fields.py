@@ -35,7 +35,8 @@ class Fields:
 
     def key(self) -> str:
         """The name of this request: what is sent twice by the same name is done once."""
-        return self.text("key", LONGEST_KEY)
+        key = self.text("key", LONGEST_KEY)
+        return key if key.isprintable() else wrong("key has characters that cannot be seen: send a UUID, or the like")
 
     def whole(self, name: str, least: int, most: int, default: int | None = None) -> int:
         """A whole number."""

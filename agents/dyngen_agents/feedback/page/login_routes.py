@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from dyngen_agents.feedback.page.access import DAYS, pseudonym
+from dyngen_agents.feedback.page.access import DAYS, Access, known_as, pseudonym
 from dyngen_agents.feedback.page.fields import Fields, fields_of
 from dyngen_agents.feedback.page.services import services
 from dyngen_agents.feedback.store import FeedbackStore
@@ -49,12 +49,11 @@ async def login(request: Request) -> Response:
     if its.access.asks_for_token and not its.access.admits(token):
         return refuse(403, "the token is wrong: whoever serves this page has it")
     try:
-        person = pseudonym(name)
+        person = await run_in_threadpool(_claim, its.chat.store, its.access, name, request.state.person, code)
     except ValueError as error:
         return refuse(400, str(error))
-    is_theirs = request.state.person == person or its.access.is_code(person, code)
-    if not await run_in_threadpool(_claim, its.chat.store, person, is_theirs):
-        return refuse(403, f"somebody is called {person} already: if that is you, give your code, else choose another")
+    except PermissionError as error:
+        return refuse(403, str(error))
     cookie = its.access.cookie(person)
     response: Response
     if as_json:
@@ -73,13 +72,28 @@ async def logout(request: Request) -> Response:
     return response
 
 
-def _claim(store: FeedbackStore, person: str, is_theirs: bool) -> bool:
-    """Whether somebody may be called so: nobody is yet, or they have shown that they are."""
+def _claim(store: FeedbackStore, access: Access, name: str, now: str | None, code: str) -> str:
+    """The pseudonym of somebody who gives this name: a new one, or one that they have shown to be theirs.
+
+    Args:
+        now: the pseudonym by which they are logged in already. code: what they give as theirs.
+
+    Raises:
+        ValueError: nobody can be called so. PermissionError: somebody else is.
+    """
     with CLAIMING:
-        if not is_theirs and any(other.name == person for other in store.people()):
-            return False
-        store.person(person)
-        return True
+        names = [other.name for other in store.people()]
+        known = known_as(name, names)
+        if known is None:
+            new = pseudonym(name)
+            known = known_as(new, names)  # one that was made up may be taken, too
+            if known is None:
+                return store.person(new).name
+        if known != now and not access.is_code(known, code):
+            raise PermissionError(
+                f"somebody is called {known} already: if that is you, give your code, else choose another"
+            )
+        return known
 
 
 def _page(request: Request, error: str, status: int) -> Response:

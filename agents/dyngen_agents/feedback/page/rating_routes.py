@@ -54,9 +54,14 @@ async def skip(request: Request) -> Response:
 
 
 def _own(its: Services, person: Person, number: int) -> Lease:
-    lease = its.chat.store.find_lease(number)
-    if lease.person != person:
-        raise NotInStore(f"no lease {number}")
+    """A lease of a person's own. Raises NotInStore, in the same words whether it is somebody else's or nobody's."""
+    lease: Lease | None
+    try:
+        lease = its.chat.store.find_lease(number)
+    except NotInStore:
+        lease = None
+    if lease is None or lease.person != person:
+        raise NotInStore(f"there is no task {number} among yours: ask for the next one")
     return lease
 
 

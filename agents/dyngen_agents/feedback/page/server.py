@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from starlette.applications import Starlette
 
 from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.app import make_app
@@ -26,25 +27,39 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def token_for(host: str, token: str | None) -> str | None:
+def token_for(host: str, token: str | None, behind_proxy: bool = False) -> str | None:
     """The token that people must know: the one that was given; a new one where the address is open to others.
+
+    Args:
+        behind_proxy: others come through a proxy on this machine, whatever the address.
 
     Raises:
         ValueError: one so short that it can be guessed.
     """
     if token is None:
-        return None if is_loopback(host) else secrets.token_urlsafe(18)
+        return None if is_loopback(host) and not behind_proxy else secrets.token_urlsafe(18)
     if len(token) < 8:
         raise ValueError(f"the token has {len(token)} characters, expected at least 8: others could guess it")
     return token
 
 
-def serve(chat: Chat, secret: bytes, *, host: str, port: int, token: str | None, ready: Callable[[str], None]) -> None:
+def serve(
+    chat: Chat,
+    secret: bytes,
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    ready: Callable[[str], None],
+    behind_proxy: bool = False,
+) -> None:
     """Serve until the process is interrupted. Answers that are half written then are kept as they are.
 
     Args:
         secret: that signs cookies (`access.secret_of`).
         port: 0 is any that is free. token: see `token_for`. ready: called with the address once it can be asked.
+        behind_proxy: believe what a proxy on this machine says of who asks, and whether over TLS: cookies are for TLS
+            alone then.
 
     Raises:
         OSError: the address cannot be used.
@@ -53,19 +68,24 @@ def serve(chat: Chat, secret: bytes, *, host: str, port: int, token: str | None,
     port = sock.getsockname()[1]
     hosts = {*LOOPBACK, host} if token is None else None
     app = make_app(chat, Access(secret, token), cookie=f"dyngen-{port}", hosts=hosts)
-    config = uvicorn.Config(
+    shown = f"[{host}]" if ":" in host else host
+    _Server(config_of(app, behind_proxy), lambda: ready(f"http://{shown}:{port}"), chat.close).run([sock])
+
+
+def config_of(app: Starlette, behind_proxy: bool) -> uvicorn.Config:
+    """How uvicorn is to serve the page."""
+    return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,  # what people do is nobody's business
-        proxy_headers=False,  # or anybody could say that they come from elsewhere
+        proxy_headers=behind_proxy,  # otherwise anybody could say that they come from elsewhere
+        forwarded_allow_ips=["127.0.0.1", "::1"],
         server_header=False,
         lifespan="off",
         ws="none",
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=3,
     )
-    shown = f"[{host}]" if ":" in host else host
-    _Server(config, lambda: ready(f"http://{shown}:{port}"), chat.close).run([sock])
 
 
 class _Server(uvicorn.Server):

@@ -105,6 +105,11 @@ class Writer:
         with self._wake:
             return self._known.get(key)
 
+    def asked_by(self, key: str) -> list[Writing]:
+        """The turns that the request of that key has asked for, as long as they are remembered."""
+        with self._wake:
+            return [w for w in self._known.values() if w.job.request is not None and w.job.request.key == key]
+
     def open_in(self, dialogue: Any) -> list[Writing]:
         """The turns that are being written, or wait, in a dialogue: the first item of their seats."""
         with self._wake:

@@ -36,6 +36,19 @@ class Written:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What somebody has asked for. Sent twice, it is done once.
+
+    Attributes:
+        key: its name. after: the turn that is to be answered. wish: what should be different from the last answer.
+    """
+
+    key: str
+    after: int
+    wish: str = ""
+
+
+@dataclass(frozen=True)
 class Job:
     """A turn that is wanted.
 
@@ -45,6 +58,7 @@ class Job:
         context: the tokens before the turn (`context.Frame`).
         keep: called with the turn when it is complete, before anybody is told so: it stores it. What it returns, in
             values that JSON can hold, is told to those who read along.
+        request: what it answers; None if nobody will ask for it again.
     """
 
     seat: tuple[Any, ...]
@@ -52,6 +66,7 @@ class Job:
     context: list[int]
     settings: TurnSettings
     keep: Callable[[Written], dict[str, Any]]
+    request: Request | None = None
 
 
 class Writing:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dyngen_agents.feedback.page.access import Access, pseudonym, secret_of
+from dyngen_agents.feedback.page.access import Access, known_as, pseudonym, secret_of
 from dyngen_agents.feedback.page.limits import Rate
 
 SECRET = bytes(range(32))
@@ -52,6 +52,13 @@ def test_pseudonyms_have_one_spelling():
     for wrong in ("x" * 41, "a\u202eb", "a\x00b", "\ud800"):
         with pytest.raises(ValueError, match="pseudonym"):
             pseudonym(wrong)
+
+
+def test_a_name_in_other_capitals_is_the_same_persons():
+    names = ["Ada", "ada  lovelace", "ADA", "x" * 100]
+    assert [known_as(given, names) for given in ("Ada", "ADA", "ada", " Ada  Lovelace", "X" * 100, "eve", "")] == [
+        "Ada", "ADA", "Ada", "ada  lovelace", "x" * 100, None, None
+    ]  # fmt: skip
 
 
 def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path):

@@ -1,9 +1,11 @@
 """Talking without HTTP: stored before answered, each person's own, drafts, wishes, corrections and pairs."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
+from dyngen_agents.feedback.live import LiveConfig, LiveLearner, StoreLedger
 from dyngen_agents.feedback.page.chat import Chat, Moved
 from dyngen_agents.feedback.page.served_model import TurnSettings, serve_model
 from dyngen_agents.feedback.page.writer import Writer
@@ -100,6 +102,65 @@ def test_everybody_sees_their_own(chat, anna):
     ):
         with pytest.raises(NotInStore):
             refused()
+
+
+def test_a_request_that_is_sent_twice_is_done_once(chat, anna):
+    dialogue = chat.begin(anna, "k").id
+    asked, _ = said(chat, anna, dialogue, "hello")
+    first, later = (chat.answer(anna, dialogue, asked.id, "", FEW, True, "a") for _ in range(2))  # the first is written
+    assert later == first and len(ended(first)) == 2
+    assert chat.answer(anna, dialogue, asked.id, "", FEW, True, "a") == first  # it has been written
+    (better,) = ended(chat.answer(anna, dialogue, asked.id, "shorter", FEW, False, "w"))
+    count = len(chat.store.turns(dialogue))
+    for forgotten in (False, True):  # by the process, as after a restart
+        if forgotten:
+            chat.writer._known.clear()
+        again = chat.answer(anna, dialogue, asked.id, "shorter", FEW, False, "w")
+        assert ended(again) == ([] if forgotten else [better])
+        assert chat.message(anna, dialogue, "hello", None, FEW, False, "hello")[0] == asked
+        for other in (
+            lambda: chat.answer(anna, dialogue, asked.id, "longer", FEW, False, "w"),
+            lambda: chat.answer(anna, dialogue, asked.id + 1, "shorter", FEW, False, "w"),
+            lambda: chat.message(anna, dialogue, "goodbye", None, FEW, False, "hello"),
+            lambda: chat.message(anna, dialogue, "hello", better, FEW, False, "hello"),
+        ):
+            with pytest.raises(ValueError, match=r"used the key .* for another"):
+                other()
+    assert len(chat.store.turns(dialogue)) == count
+
+
+def test_feedback_is_about_answers_of_the_model_to_one_message(chat, anna):
+    dialogue = chat.begin(anna, "k").id
+    asked, first, second = said(chat, anna, dialogue, "hello", two=True)
+    _, later = said(chat, anna, dialogue, "more", second)
+    for kind, turns, value in (
+        ("rating", [asked.id], 3), ("thumbs", [asked.id], 1), ("correction", [asked.id], "hi"),
+        ("words", [asked.id], "x"), ("span", [asked.id], {"start": 0, "end": 1, "good": True}),
+        ("preference", [first, asked.id], None), ("preference", [first, later], None),
+        ("ranking", [first, second, later], None),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"message of yours|different messages"):
+            chat.feedback(anna, kind, turns, value, f"{kind}{turns}")
+    assert chat.store.feedback() == []
+
+
+def test_whoever_is_forgotten_by_another_process_is_remembered_no_longer(model, tmp_path):
+    with FeedbackStore(tmp_path / "feedback.db") as store, FeedbackStore(tmp_path / "feedback.db") as other:
+        ledger = StoreLedger(store, tmp_path)
+        learner = LiveLearner(model.policy, model.own_tokenizer(), LiveConfig(every=0), ledger=ledger)
+        chat = Chat(store, replace(model, policy=learner.policy), Writer(model, learner), learner)
+        memories = []
+        for _ in range(2):
+            anna = store.person("anna")
+            dialogue = chat.begin(anna, "k").id
+            _, answer = said(chat, anna, dialogue, "hello")
+            chat.feedback(anna, "words", [answer], "my name is Ozymandias", "w")
+            chat.feedback(anna, "rating", [answer], -2, "r")
+            _, later = said(chat, anna, dialogue, "go on", answer)
+            memories += [store.turn(turn).sampling.get("memory") for turn in (answer, later)]
+            assert other.forget("anna").turns == 4
+        chat.close()
+    assert [memory is None for memory in memories] == [True, False, True, False]
 
 
 def test_a_dialogue_goes_on_in_one_place(chat, anna):

@@ -1,6 +1,5 @@
 """What every request passes: hosts, sessions, origins, CSRF, sizes, rates; asked without a network."""
 
-import asyncio
 import json
 
 import pytest
@@ -16,6 +15,7 @@ from starlette.routing import Route
 
 from dyngen_agents.feedback.page.guard import LOOPBACK, MAX_BODY, Guard
 from dyngen_agents.feedback.page.server import is_loopback, token_for
+from tests.support import asgi
 
 ACCESS = Access(bytes(32), "a token")
 COOKIE = ACCESS.cookie("anna")
@@ -34,26 +34,7 @@ def guarded(rate=None, login_rate=None, hosts=LOOPBACK):
 
 
 def ask(app, method, path, headers=GOOD, body=b""):
-    """The answer to one request: status, headers, body."""
-    sent = []
-    rest = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive():
-        return rest.pop(0) if rest else {"type": "http.disconnect"}
-
-    async def send(message):
-        sent.append(message)
-
-    raw = [(name.encode(), value.encode("utf-8", "surrogatepass")) for name, value in headers.items()]
-    scope = dict(
-        type="http", method=method, path=path, raw_path=path.encode(), query_string=b"", headers=raw, scheme="http",
-        client=("127.0.0.1", 1), server=("127.0.0.1", 8000), http_version="1.1", root_path="",
-        asgi={"version": "3.0", "spec_version": "2.4"},
-    )  # fmt: skip
-    asyncio.run(app(scope, receive, send))
-    start, *bodies = sent
-    answer = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], answer, b"".join(message.get("body", b"") for message in bodies)
+    return asgi.ask(app, method, path, headers, body)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +105,7 @@ def test_an_address_that_others_can_reach_asks_for_a_token():
     for reachable in ("0.0.0.0", "::", "192.168.1.2", "lab.example", "localhost.example"):
         made = token_for(reachable, None)
         assert not is_loopback(reachable) and len(made) >= 24 and made != token_for(reachable, None)
+    assert token_for("127.0.0.1", None, behind_proxy=True) is not None
     assert token_for("127.0.0.1", "correct horse") == "correct horse"
     with pytest.raises(ValueError, match="7 characters, expected at least 8"):
         token_for("0.0.0.0", "1234567")
