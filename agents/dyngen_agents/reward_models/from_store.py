@@ -40,7 +40,7 @@ def pairs_in(path: str | Path) -> list[Pair]:
 
 
 def rated_in(path: str | Path) -> list[Rated]:
-    """The rated turns of a store; of several ratings by one person the last counts.
+    """The agent's rated turns in a store; of several ratings by one person the last counts.
 
     Raises:
         ValueError: there are none.
@@ -50,13 +50,16 @@ def rated_in(path: str | Path) -> list[Rated]:
         by_turn: dict[int, list[float]] = {}
         for (number, _), rating in last.items():
             by_turn.setdefault(number, []).append(rating)
-        if not by_turn:
-            raise ValueError(f"{store.path} has no ratings: they come from `dyngen serve`, or `dyngen import`")
         found = []
         for number, ratings in by_turn.items():
             turn = store.turn(number)
-            before = [store.dialogue(turn.dialogue).opening, *(each.text for each in store.history(turn))]
-            found.append(Rated("\n".join(before), turn.text, sum(ratings) / len(ratings)))
+            if turn.role == "agent":
+                before = [store.dialogue(turn.dialogue).opening, *(each.text for each in store.history(turn))]
+                found.append(Rated("\n".join(before), turn.text, sum(ratings) / len(ratings)))
+        if not found:
+            raise ValueError(
+                f"{store.path} has no ratings of what a model wrote: they come from `dyngen serve`, or `dyngen import`"
+            )
     return found
 
 

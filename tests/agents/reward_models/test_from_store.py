@@ -55,6 +55,11 @@ def test_too_few_texts_are_refused():
 
 
 def test_a_store_without_ratings_says_where_they_come_from(tmp_path):
-    FeedbackStore(tmp_path / "empty.db").close()
-    with pytest.raises(ValueError, match="has no ratings: they come from"):
-        rated_in(tmp_path / "empty.db")
+    with FeedbackStore(tmp_path / "people.db") as store:
+        ada = store.person("ada")
+        asked = store.add_turn(store.begin_dialogue(ada), "user", "Hello")
+        store.add_feedback("rating", ada, asked, 4)  # of her own words, which no model wrote
+        with pytest.raises(ValueError, match="has no ratings of what a model wrote: they come from"):
+            rated_in(tmp_path / "people.db")
+        store.add_feedback("rating", ada, store.add_turn(asked.dialogue, "agent", "Hi"), 1)
+    assert rated_in(tmp_path / "people.db") == [Rated("\nHello", "Hi", 1.0)]

@@ -15,9 +15,14 @@ def write_rows(path: str | Path, rows: Sequence[Row]) -> None:
     """Write a `.jsonl` or `.parquet` file, as a whole or not at all.
 
     Raises:
-        ValueError: another ending. ImportError: parquet, and `datasets` is not installed. OSError.
+        ValueError: another ending, or the path of a folder. ImportError: parquet, and `datasets` is not installed.
+        FileNotFoundError: there is no such folder. OSError: it cannot be written.
     """
     path = _checked(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected the name of a file to write")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is no folder: make it, or write {path.name} to another one")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         if path.suffix == ".parquet":
@@ -26,6 +31,8 @@ def write_rows(path: str | Path, rows: Sequence[Row]) -> None:
             lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
             unfinished.write_text("".join(lines), encoding="utf-8")
         os.replace(unfinished, path)
+    except OSError as error:  # which names the unfinished file, that nobody has heard of
+        raise OSError(f"{path} cannot be written: {error.strerror or error}; what stood there is as it was") from error
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -9,8 +9,9 @@
 | trajectories | dialogue | all, as `dyngen_agents.data.episodes` reads it, with TRL's `messages` |
 
 Where no person speaks in any of the dialogues, prompts and answers are texts; else they are lists of messages. Of
-several ratings by one person of one turn the last counts. `trajectories` alone holds all that was ever said; who was
-asked what, the queue, stays behind.
+several ratings by one person of one turn the last counts. Feedback about turns that people have said themselves is left
+out: trainers would take these for the model's. `trajectories` alone holds all that was ever said; who was asked what,
+the queue, stays behind.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def export_rows(store: FeedbackStore, format: str) -> Exported:
     if not exported.rows:
         kinds = sorted({given.kind for given in held.feedback.values()})
         has = f"feedback of the kinds {', '.join(kinds)}" if kinds else "no feedback"
+        has += f", {exported.left_out} of which do not fit" if exported.left_out else ""
         raise ValueError(
             f"{store.path} has nothing for the format {format}: it holds {len(held.dialogues)} dialogues and {has}"
         )
@@ -77,13 +79,14 @@ def _preference(held: Snapshot) -> Exported:
     answers, left_out = [], 0
     for given in held.feedback.values():
         turns = [held.turns[number] for number in given.turns]
-        if given.kind == "correction":
+        if given.kind not in ("correction", "preference", "ranking"):
+            continue
+        if not _about_the_agent(held, given) or len({_asked(held, turn) for turn in turns}) > 1:
+            left_out += 1  # the texts are people's own, or answer different prompts
+        elif given.kind == "correction":
             texts = {"chosen": given.value, "rejected": turns[0].text}
             answers.append(_Answer(turns[0], (given,), texts, {}))
-        elif given.kind in ("preference", "ranking"):
-            if len({_asked(held, turn) for turn in turns}) > 1:
-                left_out += 1  # the texts answer different prompts
-                continue
+        else:
             for place, better in enumerate(turns):
                 for worse in turns[place + 1 :]:
                     texts = {"chosen": better.text, "rejected": worse.text}
@@ -95,7 +98,7 @@ def _unpaired(held: Snapshot) -> Exported:
     answers, left_out = [], 0
     for given in last_words(list(held.feedback.values()), ("rating", "thumbs")):
         turn = held.turns[given.turns[0]]
-        if given.value == 0:
+        if given.value == 0 or not _about_the_agent(held, given):
             left_out += 1
         else:
             good = {"label": given.value > 0, "value": float(given.value)}
@@ -107,7 +110,9 @@ def _prompt_completion(held: Snapshot) -> Exported:
     answers, left_out = [], 0
     for given in last_words(list(held.feedback.values()), ("rating", "thumbs", "correction")):
         turn = held.turns[given.turns[0]]
-        if given.kind == "correction":
+        if not _about_the_agent(held, given):
+            left_out += 1
+        elif given.kind == "correction":
             answers.append(_Answer(turn, (given,), {"completion": given.value}, {}))
         elif given.value > 0:
             answers.append(_Answer(turn, (given,), {"completion": turn.text}, {"value": float(given.value)}))
@@ -117,10 +122,12 @@ def _prompt_completion(held: Snapshot) -> Exported:
 
 
 def _stepwise(held: Snapshot) -> Exported:
-    rows: list[Row] = []
+    rows, left_out = list[Row](), 0
     spans: dict[tuple[int, int], list[StoredFeedback]] = {}
     for given in held.feedback.values():
-        if given.kind == "span":
+        if given.kind == "span" and not _about_the_agent(held, given):
+            left_out += 1
+        elif given.kind == "span":
             spans.setdefault((given.turns[0], given.person.id), []).append(given)
     for (number, _), marked in spans.items():
         turn = held.turns[number]
@@ -143,7 +150,7 @@ def _stepwise(held: Snapshot) -> Exported:
                     before = []
             if len(steps) > 1:
                 rows.append(_steps(held, first, steps, [held.turns[number] for number in rated], list(rated.values())))
-    return Exported(rows, 0)
+    return Exported(rows, left_out)
 
 
 def _trajectories(held: Snapshot) -> Exported:
@@ -186,6 +193,11 @@ def _steps(
     texts, labels = (list(column) for column in zip(*steps, strict=True))
     own = {"prompt": prompt, "completions": texts, "labels": labels, "person": feedback[0].person.name}
     return own | {"record": held.record(turns, feedback)}
+
+
+def _about_the_agent(held: Snapshot, given: StoredFeedback) -> bool:
+    """Whether feedback is about what the agent has said, and not about what a person has."""
+    return all(held.turns[number].role == "agent" for number in given.turns)
 
 
 def _asked(held: Snapshot, turn: Turn) -> tuple[str, ...]:

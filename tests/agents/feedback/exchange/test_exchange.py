@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 
@@ -155,6 +157,37 @@ def test_without_people_who_talk_prompts_are_texts(store):
     assert left_out == 1  # the texts answer different prompts
 
 
+def test_what_people_say_of_their_own_words_trains_nobody(store):
+    ada = store.person("ada")
+    asked = store.add_turn(store.begin_dialogue(ada), "user", "Hello")
+    answer = store.add_turn(asked.dialogue, "agent", "Hi there", after=asked)
+    other = store.add_turn(asked.dialogue, "user", "Hullo", beside=asked)
+    own = [("rating", asked, 4), ("thumbs", other, 1), ("correction", asked, "Good day")]
+    own += [("span", asked, {"start": 0, "end": 2, "good": False})]
+    own += [
+        ("preference", (answer, asked), None),
+        ("preference", (asked, other), None),
+        ("ranking", (other, asked), None),
+    ]
+    for kind, turns, value in own:
+        store.add_feedback(kind, ada, turns, value)
+    with pytest.raises(ValueError, match=r"nothing for the format preference: .* 4 of which do not fit"):
+        export_rows(store, "preference")
+    store.add_feedback("rating", ada, answer, 2)
+    store.add_feedback("correction", ada, answer, "Hi")
+    store.add_feedback("span", ada, answer, {"start": 3, "end": 8, "good": False})
+    hello, hi = said("Hello"), by("Hi there")
+    assert columns(store, "preference", "prompt", "chosen", "rejected") == [(hello, by("Hi"), hi)]
+    assert columns(store, "unpaired", "prompt", "completion", "label") == [(hello, hi, True)]
+    assert columns(store, "prompt-completion", "prompt", "completion") == [(hello, hi), (hello, by("Hi"))]
+    assert columns(store, "stepwise", "completions", "labels") == [(["Hi ", "there"], [True, False])]
+    assert {name: export_rows(store, name).left_out for name in FORMATS} == {
+        "preference": 4, "unpaired": 2, "prompt-completion": 3, "stepwise": 1, "trajectories": 0,
+    }  # fmt: skip
+    [row] = export_rows(store, "trajectories").rows
+    assert len(json.loads(row["record"])["feedback"]) == 10  # nothing of it is lost
+
+
 def test_trajectories_are_episodes(talked, tmp_path):
     write_rows(tmp_path / "episodes.jsonl", export_rows(talked, "trajectories").rows)
     talk, one, two = read_episodes(tmp_path / "episodes.jsonl")
@@ -301,6 +334,22 @@ def test_a_parquet_file_that_is_none_is_named(tmp_path):
     (tmp_path / "rows.parquet").write_text("text")
     with pytest.raises(ValueError, match=r"rows\.parquet cannot be read as parquet"):
         read_rows(tmp_path / "rows.parquet")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"nodir is no folder: make it, or write rows\.jsonl to another"):
+        write_rows(tmp_path / "nodir" / "rows.jsonl", [])
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(ValueError, match=r"folder\.jsonl is a folder, expected the name of a file"):
+        write_rows(tmp_path / "folder.jsonl", [])
+
+    def full(path, *_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=r"/rows\.jsonl cannot be written: No space left on device") as error:
+        write_rows(tmp_path / "rows.jsonl", [])
+    assert ".tmp" not in str(error.value) and [path.name for path in tmp_path.iterdir()] == ["folder.jsonl"]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
