@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Sequence
+from math import inf, nan
+from numbers import Real
 from typing import Any
 
 import torch
@@ -20,6 +23,20 @@ def positive(name: str, value: Any) -> None:
     """Raises ValueError if `value` is no integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def between(name: str, value: Any, least: float, most: float = inf) -> None:
+    """Raises ValueError if `value` is no number from `least` to `most`, these two included."""
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    if not least <= number <= most:
+        upwards = "on" if most == inf else f"to {most:g}"
+        raise ValueError(f"{name}={value!r}: expected a number from {least:g} {upwards}")
+
+
+def file_name(name: str, value: Any) -> None:
+    """Raises ValueError if `value` is no path of a file, whether there is one or not."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ValueError(f"{name}={value!r}: expected the name of a file")
 
 
 def autoreset(mode: AutoresetMode | str) -> AutoresetMode:

@@ -14,6 +14,7 @@ import torch
 
 from dyngen_env.lm.loading.fingerprint import check_unchanged, fingerprint
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
+from dyngen_env.saved_arrays import saved_arrays
 from dyngen_env.text.padding import pad_rows
 
 BEFORE, AFTER = "Review: ", "\nThe reviewer's opinion of it: it is"
@@ -59,17 +60,12 @@ class LMRater:
             FileNotFoundError: no such file.
             ValueError: `save` has not written this file, or the model has changed since.
         """
-        with np.load(path) as saved:
-            missing = {"model", "layers", "weights", "bias"} - set(saved.files)
-            if missing:
-                raise ValueError(
-                    f"{path} has no {', '.join(sorted(missing))}: expected a file written by "
-                    "`python -m dyngen_agents.pretraining.make_human_rating --model smollm2`"
-                )
-            if "model_fingerprint" in saved.files:  # older files do not have it
-                known = str(saved["model_fingerprint"])
-                check_unchanged(str(saved["model"]), known, f"the ratings in {path} were fitted to it")
-            return cls(str(saved["model"]), saved["layers"].tolist(), saved["weights"], float(saved["bias"]))
+        remedy = "`python -m dyngen_agents.pretraining.make_human_rating --model smollm2` writes one"
+        saved = saved_arrays(path, ("model", "layers", "weights", "bias"), "regression on hidden states", remedy)
+        if "model_fingerprint" in saved:  # older files do not have it
+            known = str(saved["model_fingerprint"])
+            check_unchanged(str(saved["model"]), known, f"the ratings in {path} were fitted to it")
+        return cls(str(saved["model"]), saved["layers"].tolist(), saved["weights"], float(saved["bias"]))
 
 
 @torch.no_grad()

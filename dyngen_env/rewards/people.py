@@ -12,7 +12,9 @@ from typing import Literal, get_args
 
 import torch
 
+from dyngen_env.arguments import between, file_name
 from dyngen_env.rewards.base import Reward
+from dyngen_env.rewards.finite import RULE, as_finite
 from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.scoring.people import FILE, Question, ask_and_wait, people_in, single_turn, written
 from dyngen_env.scoring.rating_process import RatingProcess, saved_process
@@ -59,8 +61,13 @@ def human(
     """
     if mode not in get_args(Mode):
         raise ValueError(f"human with mode={mode!r}: expected one of {', '.join(map(repr, get_args(Mode)))}")
-    if not isinstance(raters, int) or raters < 1:
+    file_name("human with file", file)
+    if not isinstance(raters, int) or isinstance(raters, bool) or raters < 1:
         raise ValueError(f"human with raters={raters!r}: expected how many people rate a turn, from 1 on")
+    between("human with timeout", timeout, 0)
+    if unrated is not None and as_finite(unrated) is None:
+        raise ValueError(f"human with unrated={unrated!r}: {RULE}, or None, which is an error")
+    between("human with share", share, 0, 1)
     if (mode == "model") != (model is not None):
         raise ValueError(
             f"human with mode={mode!r} and model={model!r}: mode='model' wants the file of one, and no other mode does"
@@ -69,8 +76,7 @@ def human(
         return RatedLater(file, raters)
     if model is None:
         return Human(file, raters, timeout, unrated)
-    if not 0 <= share <= 1:
-        raise ValueError(f"human with share={share!r}: expected a number from 0 to 1")
+    file_name("human with model", model)
     process = saved_process(model)
     asks = process.spread_exceeded_by(share)
     return Human(file, raters, timeout, unrated, process, asks) + ModelRating(process, asks)

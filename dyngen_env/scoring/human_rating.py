@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import dyngen_env.assets
+from dyngen_env.saved_arrays import saved_arrays
 from dyngen_env.scoring.text_features import GRAMS, SIZE, features
 
 PATH = Path(dyngen_env.assets.__file__).with_name("human-rating.npz")
@@ -52,14 +53,13 @@ class LinearRating:
             FileNotFoundError: no such file.
             ValueError: `save` has not written this file.
         """
-        with np.load(path) as saved:
-            missing = {"gaps", "idf", "weights", "scores", "bias"} - set(saved.files)
-            if missing:
-                raise ValueError(f"{path} has no {', '.join(sorted(missing))}: expected a file of `LinearRating.save`")
-            weights, idf = np.zeros(SIZE, dtype=np.float32), np.zeros(GRAMS, dtype=np.float32)
-            used = saved["gaps"].astype(np.int64).cumsum()
-            idf[used], weights[used], weights[GRAMS:] = saved["idf"], saved["weights"], saved["scores"]
-            return cls(weights, idf, float(saved["bias"]))
+        names = ("gaps", "idf", "weights", "scores", "bias")
+        remedy = "`python -m dyngen_agents.reward_models.preferences` and `.ratings` write one"
+        saved = saved_arrays(path, names, "linear model of texts", remedy)
+        weights, idf = np.zeros(SIZE, dtype=np.float32), np.zeros(GRAMS, dtype=np.float32)
+        used = saved["gaps"].astype(np.int64).cumsum()
+        idf[used], weights[used], weights[GRAMS:] = saved["idf"], saved["weights"], saved["scores"]
+        return cls(weights, idf, float(saved["bias"]))
 
 
 def human_rating(text: str) -> float:
@@ -70,7 +70,7 @@ def human_rating(text: str) -> float:
 @cache
 def saved_rating(path: str) -> LinearRating:
     """The model in a file, read once for all who ask. Errors are those of `LinearRating.load`."""
-    return LinearRating.load(Path(path))
+    return LinearRating.load(Path(path).expanduser())
 
 
 @cache

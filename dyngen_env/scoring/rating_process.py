@@ -12,7 +12,6 @@ prior w ~ N(0, s²I).
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dyngen_env.saved_arrays import saved_arrays
 from dyngen_env.scoring.linear_fit import Sparse, text_matrix
 from dyngen_env.scoring.text_features import GRAMS, SIZE, features, ngrams
 
@@ -100,21 +100,15 @@ class RatingProcess:
         Raises:
             FileNotFoundError: no such file. ValueError: `save` has not written this file.
         """
-        made = "`python -m dyngen_agents.reward_models.rating_process` writes one"
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no model of ratings {str(path)!r}: {made}")
-        if not zipfile.is_zipfile(path):
-            raise ValueError(f"{path} is no model of ratings: {made}")
-        with np.load(path) as saved:
-            missing = {"places", "values", "rows", "ratings", "seen", "idf", "numbers"} - set(saved.files)
-            if missing:
-                raise ValueError(f"{path} has no {', '.join(sorted(missing))}, so it is no model of ratings: {made}")
-            places, rows = saved["places"].astype(np.int64), saved["rows"].astype(np.int64)
-            x = Sparse(places, saved["values"].astype(np.float64), rows, len(saved["ratings"]), SIZE)
-            bias, scale, noise, unseen = saved["numbers"].tolist()
-            idf = np.full(GRAMS, unseen)
-            idf[saved["seen"]] = saved["idf"]
-            return cls(x, saved["ratings"], idf, bias=bias, scale=scale, noise=noise)
+        names = ("places", "values", "rows", "ratings", "seen", "idf", "numbers")
+        remedy = "`python -m dyngen_agents.reward_models.rating_process` writes one"
+        saved = saved_arrays(path, names, "model of ratings", remedy)
+        places, rows = saved["places"].astype(np.int64), saved["rows"].astype(np.int64)
+        x = Sparse(places, saved["values"].astype(np.float64), rows, len(saved["ratings"]), SIZE)
+        bias, scale, noise, unseen = saved["numbers"].tolist()
+        idf = np.full(GRAMS, unseen)
+        idf[saved["seen"]] = saved["idf"]
+        return cls(x, saved["ratings"], idf, bias=bias, scale=scale, noise=noise)
 
 
 def fitted(texts: Sequence[str], ratings: Sequence[float]) -> RatingProcess:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dyngen_env.arguments import between, file_name
 from dyngen_env.scoring.people import FILE, People, Question, Written, ask_and_wait, people_in
 from dyngen_env.types import Dialogue, Example, Feedback
 
@@ -22,12 +23,17 @@ class PageUser:
         file: the store of feedback, as for `dyngen serve --store`.
         timeout: how many seconds to wait for all answers of a step.
         people: where answers come from instead of the file.
+
+    Raises:
+        ValueError: arguments that cannot work.
     """
 
     answers = True
     asks_people = True
 
     def __init__(self, file: str = FILE, timeout: float = 600.0, people: People | None = None):
+        file_name("page with file", file)
+        between("page with timeout", timeout, 0)
         self.file, self.timeout, self._people = file, timeout, people
 
     def begin(self, examples: Sequence[Example], rngs: Sequence[np.random.Generator]) -> Sequence[None]:

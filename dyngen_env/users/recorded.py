@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dyngen_env.arguments import file_name
 from dyngen_env.scoring.people import FILE, People, people_in, turn_key
 from dyngen_env.types import Dialogue, Example, Feedback
 from dyngen_env.users.replay import ReplayUser
@@ -32,9 +33,15 @@ class RecordedUser:
     answers = True
 
     def __init__(self, file: str = FILE, people: People | None = None):
+        file_name("recorded with file", file)
         if people is None and not Path(file).expanduser().is_file():
             raise FileNotFoundError(f"recorded({file!r}): no such file; dyngen serve --store {file} makes one")
         recordings = (people or people_in(file)).recordings()
+        if not recordings:
+            raise ValueError(
+                f"recorded({file!r}): nobody has rated or answered the agent in this store yet; people do so on the "
+                f"page of dyngen serve --store {file}"
+            )
         self._replay = ReplayUser(recordings)
         self._keys: list[list[str]] = []  # of the turns of each recording
         self._answers: dict[str, Feedback] = {}  # to turns by their keys; of several the first

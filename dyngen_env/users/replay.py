@@ -25,15 +25,14 @@ class ReplayUser:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: there is no dialogue, or one without an answer; the message says which.
+        ValueError: there is no dialogue, a line that is none, or a dialogue without an answer; the message says which.
     """
 
     answers = True
 
     def __init__(self, recordings: str | Path | Sequence[Sequence[dict[str, Any]]]):
         if isinstance(recordings, str | Path):
-            lines = Path(recordings).read_text(encoding="utf-8").split("\n")
-            recordings = [json.loads(line) for line in lines if line.strip()]
+            recordings = _read(Path(recordings))
         if not recordings:
             raise ValueError("no recorded dialogues: expected at least one")
         self.prompts = [turns[0]["text"] for turns in recordings]
@@ -55,6 +54,20 @@ class ReplayUser:
     def _answer(self, dialogue: Dialogue) -> Feedback:
         answers = self.answers_of[dialogue.persona]
         return answers[min(len(dialogue.completions), len(answers)) - 1]
+
+
+def _read(path: Path) -> list[list[dict[str, Any]]]:
+    """The dialogues in a file. Raises ValueError, which names the file, if it has none or a line that is no JSON."""
+    dialogues = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            try:
+                dialogues.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: no JSON, expected a dialogue a line: {error}") from error
+    if not dialogues:
+        raise ValueError(f"{path} has no recorded dialogues: expected at least one, a line each")
+    return dialogues
 
 
 def _answers(number: int, turns: Sequence[dict[str, Any]]) -> list[Feedback]:

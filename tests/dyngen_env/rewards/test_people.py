@@ -11,7 +11,7 @@ from dyngen_env import Feedback
 from dyngen_env.rewards import make_reward
 from dyngen_env.scoring.rating_process import fitted
 from dyngen_env.testing import check_reward, check_user
-from dyngen_env.users import PageUser
+from dyngen_env.users import PageUser, make_user
 from tests.support.envs import END, EOS, batch, single, write
 from tests.support.people import Crowd, vowels
 
@@ -82,6 +82,17 @@ def test_what_cannot_work_is_refused():
     for reward, message in (
         ("human(mode='later')", "mode='later': expected one of 'wait', 'deferred', 'model'"),
         ("human(raters=0)", "raters=0"),
+        ("human(raters=True)", "raters=True: expected how many people"),
+        ("human(5)", "human with file=5: expected the name of a file"),
+        ("human('')", "human with file='': expected the name of a file"),
+        ("human(mode='model', model=5)", "human with model=5: expected the name of a file"),
+        ("human(timeout='x')", "human with timeout='x': expected a number from 0 on"),
+        ("human(timeout=-1)", "human with timeout=-1: expected a number from 0 on"),
+        ("human(timeout=None)", "timeout=None: expected a number"),
+        ("human(unrated='x')", "human with unrated='x': expected a finite number"),
+        ("human(mode='deferred', unrated=1e999)", "unrated=inf: expected a finite number"),
+        ("human(mode='model', model='x.npz', share='x')", "share='x': expected a number from 0 to 1"),
+        ("human(share=1.5)", "share=1.5: expected a number from 0 to 1"),
         ("human(mode='model')", "mode='model' wants the file of one"),
         ("human(model='x.npz')", "no other mode does"),
         ("shaped(human)", "nobody is asked about unfinished turns"),
@@ -91,6 +102,13 @@ def test_what_cannot_work_is_refused():
             make_reward(reward)
     with pytest.raises(FileNotFoundError):
         make_reward("human(mode='model', model='nowhere.npz')")
+    for user, message in (
+        ("page(5)", "page with file=5: expected the name of a file"),
+        ("page(timeout='x')", "page with timeout='x': expected a number from 0 on"),
+        ("page(timeout=-1)", "page with timeout=-1: expected a number from 0 on"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_user(user)
 
 
 def test_it_keeps_the_contract_of_rewards_and_envs(crowd):

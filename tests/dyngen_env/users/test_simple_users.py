@@ -64,11 +64,18 @@ def test_a_recorded_dialogue_is_replayed(tmp_path):
     assert set(prompts.begin([Example("unheard of")] * 50, rngs(50))) == {0, 1}
 
 
-def test_a_recording_without_answers():
+def test_a_recording_without_answers(tmp_path):
     with pytest.raises(ValueError, match="recorded dialogue 0 has no answer"):
         ReplayUser([[{"role": "user", "text": "A"}, {"role": "agent", "text": "b"}]])
     with pytest.raises(ValueError, match="no recorded dialogues"):
         ReplayUser([])
+    path = tmp_path / "recorded.jsonl"
+    path.write_text("\n")
+    with pytest.raises(ValueError, match=r"recorded\.jsonl has no recorded dialogues"):
+        ReplayUser(path)
+    path.write_text("[]\n{")
+    with pytest.raises(ValueError, match=r"recorded\.jsonl, line 2: no JSON"):
+        ReplayUser(path)
 
 
 def test_a_muted_user_rates_and_leaves_alike_and_says_nothing():
