@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional
 
 from dyngen_agents.cli.options import Command
-from dyngen_agents.data.episodes import EPISODES, read_episodes
+from dyngen_agents.data.episodes import EPISODES, Episode, read_episodes
 from dyngen_agents.feedback.agreement import LEVELS, agreement
 from dyngen_agents.feedback.asking import ask
 from dyngen_agents.feedback.store import KINDS, FeedbackStore, StoredFeedback
@@ -46,13 +47,13 @@ class Feedback(Command):
         """Do what was asked, and show what is there."""
         if self.forget is not None and self.ask is not None:
             raise ValueError("--ask and --forget are two commands: give one of them")
-        with FeedbackStore(self.file, create=self.ask is not None) as store:
+        episodes = None if self.ask is None else _episodes_of(self.ask)  # before a store is made for nothing
+        with FeedbackStore(self.file, create=episodes is not None) as store:
             if self.forget is not None:
                 return self._forget(store, self.forget)
-            if self.ask is not None:
-                path = Path(self.ask).expanduser()
-                file = path if path.is_file() else find_run(self.ask) / EPISODES
-                tasks = ask(store, read_episodes(file), self.kind, self.raters, str(file.absolute()))
+            if episodes is not None:
+                file, read = episodes
+                tasks = ask(store, read, self.kind, self.raters, str(file.absolute()))
                 log.info("asking for %s of %d texts of %s by %d people each", self.kind, len(tasks), file, self.raters)
             found = _contents(store)
         if self.json:
@@ -77,6 +78,13 @@ class Feedback(Command):
                 store.path, store.path,
             )  # fmt: skip
         return 0 if gone.purged else 1
+
+
+def _episodes_of(run: str) -> tuple[Path, list[Episode]]:
+    """The file of a run's episodes, or the file itself, and what it holds. Raises FileNotFoundError, ValueError."""
+    path = Path(run).expanduser()
+    file = path if path.is_file() else find_run(run) / EPISODES
+    return file, read_episodes(file)
 
 
 def _contents(store: FeedbackStore) -> dict[str, Any]:
@@ -109,22 +117,23 @@ def _agreement(feedback: list[StoredFeedback]) -> dict[str, Any] | None:
 
 def _show(found: dict[str, Any]) -> None:
     console = Console()
-    table = Table("", *found["feedback"], header_style="bold")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    # Without edges all kinds fit into 80 columns.
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column(overflow="fold")  # a long name takes lines, no heading is cut for it
+    for kind in found["feedback"]:
+        table.add_column(kind, justify="right", no_wrap=True, min_width=len(kind))
     for name in found["people"]:
         row = [str(of_people.get(name, "")) for of_people in found["feedback"].values()]
         if any(row):
             table.add_row(Text(name), *row)
     table.add_section()
     table.add_row("all", *(str(sum(of_people.values())) for of_people in found["feedback"].values()))
-    if found["agreement"]:
-        shown = (found["agreement"].get(kind) for kind in found["feedback"])
-        table.add_row("agreement, α", *(_alpha(each) for each in shown))
     people, dialogues, turns = len(found["people"]), found["dialogues"], found["turns"]
     console.print(f"{people} people, {dialogues} dialogues, {turns} turns", highlight=False)
     if found["feedback"]:
         console.print(table)
+    for kind, each in (found["agreement"] or {}).items():
+        console.print(f"agreement in {kind}: {_alpha(each)}", highlight=False)
     for kind, count in found["waiting"].items():
         console.print(f"{count} texts wait for raters ({kind})", highlight=False)
     for gone in found["forgotten"]:
@@ -133,8 +142,6 @@ def _show(found: dict[str, Any]) -> None:
         console.print(f"forgotten: {about}", markup=False, highlight=False)
 
 
-def _alpha(found: dict[str, Any] | None) -> str:
-    if not found:
-        return ""
+def _alpha(found: dict[str, Any]) -> str:
     alpha = "undefined" if found["alpha"] is None else f"{found['alpha']:.3f}"
-    return f"{alpha} ({found['texts']} texts by {found['people']})"
+    return f"α = {alpha} ({found['texts']} texts by {found['people']} people)"

@@ -6,7 +6,9 @@ import json
 import logging
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from socket import socket
 from types import ModuleType
 from typing import Literal
 
@@ -64,16 +66,25 @@ class Serve(Command):
         token = page.token_for(self.host, given, self.behind_proxy)
         if token != given and not self.json:
             log.warning("people need the token %s", token)
-        with FeedbackStore(Path(self.store).expanduser()) as store:
-            secret = secret_of(Path(store.path))
+        path = Path(self.store).expanduser()
+        if path.exists():
+            FeedbackStore(path).close()  # a file that is no store is said before a model is loaded
+        with page.bound(self.host, self.port) as sock:
             model = serve_model(self.model, device=self.device or "cpu", temperature=self.temperature)
+            self._serve(page, sock, model, path, token)
+        return 0
+
+    def _serve(self, page: ModuleType, sock: socket, model: ServedModel, path: Path, token: str | None) -> None:
+        """Make the store if there is none, now that nothing stands in the way, and serve."""
+        with FeedbackStore(path) as store:
+            secret = secret_of(Path(store.path))
             learner = None if self.learn == "off" else self._learner(model, store)
             if learner is not None:
                 model = replace(model, policy=learner.policy)
             chat = Chat(store, model, Writer(model, learner, self.threads), learner)
-            where = dict(host=self.host, port=self.port, token=token, behind_proxy=self.behind_proxy)
-            page.serve(chat, secret, ready=lambda url: self._ready(url, token, store.path), **where)
-        return 0
+            ready = partial(self._ready, token=token, store=store.path)
+            where = dict(host=self.host, token=token, behind_proxy=self.behind_proxy)
+            page.serve(chat, secret, sock, ready=ready, **where)
 
     def _learner(self, model: ServedModel, store: FeedbackStore) -> LiveLearner:
         """What learns while people talk, and knows what they said before; its versions are saved beside the store."""

@@ -63,7 +63,8 @@ class StorePeople:
 
     def recordings(self) -> list[list[dict[str, Any]]]:
         """See `People.recordings`."""
-        return recordings(self.store)
+        with FeedbackStore(self.file, create=False) as store:  # who reads makes no store
+            return recordings(store)
 
     def _task(self, question: Question) -> Task:
         """The task about a question's texts, perhaps an older one about the same texts in another turn."""

@@ -10,7 +10,7 @@ import pytest
 from dyngen_agents.cli.main import main
 from dyngen_agents.feedback.agreement import agreement
 from dyngen_agents.feedback.exchange import read_rows
-from dyngen_agents.feedback.store import FeedbackStore
+from dyngen_agents.feedback.store import KINDS, FeedbackStore
 
 RATINGS = {"zoe": (3, -2, 1, 4), "bob": (2, -3, 1, 2), "[b]eve": (4, -2, 0, 3)}
 
@@ -46,6 +46,25 @@ def test_counts_and_agreement(file, capsys):
     assert (
         "3 people, 4 dialogues, 4 turns" in shown and "[b]eve" in shown and "1 texts wait for raters (thumbs)" in shown
     )
+
+
+def test_all_kinds_fit_into_80_columns(file, capsys, monkeypatch):
+    pytest.importorskip("krippendorff")
+    monkeypatch.setenv("COLUMNS", "80")
+    values = dict(rating=-4, thumbs=1, span={"start": 0, "end": 1, "good": True}, correction="x", words="y")
+    with FeedbackStore(file) as store, store.at_once():
+        who, (one, two) = store.person("q" * 40), (store.turn(1), store.turn(2))
+        for kind in KINDS:
+            about = (one, two) if kind in ("preference", "ranking") else one
+            store.add_feedback(kind, who, about, values.get(kind))
+    assert main(["feedback", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert next(line for line in lines if "rating" in line).split() == list(KINDS)
+    assert next(line for line in lines if "[b]eve" in line).split() == ["[b]eve", "4"]
+    assert any(
+        line.startswith("agreement in rating: α = ") and line.endswith("(4 texts by 4 people)") for line in lines
+    )
+    assert max(map(len, lines)) <= 80 and sum(line.count("q") for line in lines) == 40  # the whole name
 
 
 def test_alpha_is_that_of_the_exported_table(file, capsys):
@@ -96,10 +115,13 @@ def test_people_are_asked_about_episodes(tmp_path, capsys):
     "arguments, code, message",
     [
         (["feedback", "none.db"], 2, "no feedback store"),
+        (["feedback", "empty.db"], 2, "empty.db is empty, no feedback store"),
         (["feedback", "notes.txt"], 2, "is no feedback store"),
         (["feedback", "other.db"], 2, "a SQLite file of something else"),
         (["feedback", "feedback.db", "--forget", "nobody"], 2, "is called 'nobody'"),
         (["feedback", "feedback.db", "--forget", "zoe", "--ask", "x"], 2, "give one of them"),
+        (["feedback", "new.db", "--ask", "no-such-run"], 2, "no-such-run"),
+        (["export", "feedback.db", "--format", "unpaired", "--out", "nodir/x.jsonl"], 2, "nodir is no folder: make it"),
         (["export", "feedback.db"], 2, "nothing for the format preference: it holds 4 dialogues and feedback"),
         (["export", "feedback.db", "--format", "unpaired", "--out", "x.csv"], 2, "expected .jsonl or .parquet"),
         (["import", "none.jsonl", "--store", "new.db"], 2, "no file none.jsonl"),
@@ -109,6 +131,7 @@ def test_people_are_asked_about_episodes(tmp_path, capsys):
 def test_wrong_input_is_one_line(file, tmp_path, capsys, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("my notes " * 200)
+    (tmp_path / "empty.db").touch()
     (tmp_path / "bad.jsonl").write_text('{"completion": "c", "label": 1}')
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE recipes (name TEXT)")
@@ -116,4 +139,4 @@ def test_wrong_input_is_one_line(file, tmp_path, capsys, monkeypatch, arguments,
     assert main(arguments) == code
     said = capsys.readouterr().err.strip()
     assert message in said and "\n" not in said
-    assert not (tmp_path / "new.db").exists()
+    assert not (tmp_path / "new.db").exists() and (tmp_path / "empty.db").stat().st_size == 0

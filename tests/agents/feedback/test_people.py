@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dyngen_agents.data.rollout import collect
+from dyngen_agents.feedback.recordings import recordings
 from dyngen_agents.feedback.store import FeedbackStore
 from dyngen_agents.policy.actor import Actor
 from dyngen_env.scoring.people import played_by
@@ -127,12 +128,33 @@ def test_an_agent_is_paid_exactly_what_was_recorded(file):
     assert replace(other, texts=()).finish_reasons == ["user"] * 8
 
 
+def test_a_first_message_without_an_answer_is_no_recording(file):
+    with FeedbackStore(file) as store:
+        ada = store.person("ada")
+        store.add_turn(store.begin_dialogue(ada), "user", "Is anybody there?")
+        assert recordings(store) == []
+        answered = store.begin_dialogue(ada)
+        store.add_turn(answered, "user", "A")
+        store.add_feedback("rating", ada, store.add_turn(answered, "agent", "b"), 2)
+        rated = {"role": "user", "text": "", "rating": 2.0, "ends": False, "revise": False}
+        assert recordings(store) == [[{"role": "user", "text": "A"}, {"role": "agent", "text": "b"}, rated]]
+    env = single(user=f"recorded({file!r})", reward="rating", prompts=["A"])
+    env.reset(seed=0)
+    assert write(env, "b", END)[1] == 0.5
+
+
 def test_recordings_of_what_is_not_there(file, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file; dyngen serve --store"):
         single(user=f"recorded({file!r})")
     FeedbackStore(file).close()
-    with pytest.raises(ValueError, match="no recorded dialogues: expected at least one"):
+    with pytest.raises(ValueError, match=r"people\.sqlite'\): nobody has rated or answered the agent in this store"):
         single(user=f"recorded({file!r})")
     (tmp_path / "text").write_text("no store")
     with pytest.raises(ValueError, match="no feedback store"):
         single(user=f"recorded({str(tmp_path / 'text')!r})")
+    (tmp_path / "empty").touch()
+    with pytest.raises(ValueError, match="is empty, no feedback store"):
+        single(user=f"recorded({str(tmp_path / 'empty')!r})")
+    assert (tmp_path / "empty").stat().st_size == 0
+    with pytest.raises(ValueError, match="recorded with file=5: expected the name of a file"):
+        single(user="recorded(5)")

@@ -43,12 +43,31 @@ def token_for(host: str, token: str | None, behind_proxy: bool = False) -> str |
     return token
 
 
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that has this address, of which nobody hears yet. Port 0 is any that is free.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only if named so
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except (OSError, OverflowError) as error:
+        sock.close()
+        raise OSError(
+            f"{host}:{port} cannot be served ({error}): choose another --port, or --port 0 for a free one"
+        ) from error
+    return sock
+
+
 def serve(
     chat: Chat,
     secret: bytes,
+    sock: socket.socket,
     *,
     host: str,
-    port: int,
     token: str | None,
     ready: Callable[[str], None],
     behind_proxy: bool = False,
@@ -56,15 +75,11 @@ def serve(
     """Serve until the process is interrupted. Answers that are half written then are kept as they are.
 
     Args:
-        secret: that signs cookies (`access.secret_of`).
-        port: 0 is any that is free. token: see `token_for`. ready: called with the address once it can be asked.
+        secret: that signs cookies (`access.secret_of`). sock: from `bound`, with this host.
+        token: see `token_for`. ready: called with the address once it can be asked.
         behind_proxy: believe what a proxy on this machine says of who asks, and whether over TLS: cookies are for TLS
             alone then.
-
-    Raises:
-        OSError: the address cannot be used.
     """
-    sock = _bound(host, port)
     port = sock.getsockname()[1]
     hosts = {*LOOPBACK, host} if token is None else None
     app = make_app(chat, Access(secret, token), cookie=f"dyngen-{port}", hosts=hosts)
@@ -102,17 +117,3 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await asyncio.to_thread(self._ended)
         await super().shutdown(sockets)
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY only if named so
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-    except (OSError, OverflowError) as error:
-        sock.close()
-        raise OSError(
-            f"{host}:{port} cannot be served ({error}): choose another --port, or --port 0 for a free one"
-        ) from error
-    return sock

@@ -28,7 +28,7 @@ class StoreConnection:
     """A connection that threads share, one at a time. A forked child opens its own; pickled, it travels as its path.
 
     Args:
-        path: of the file. create: make it if there is none.
+        path: of the file. create: make it if there is none; an empty file is none.
 
     Raises:
         FileNotFoundError: there is none, and `create` is False. ValueError: the file is no store, or a newer one's.
@@ -39,13 +39,15 @@ class StoreConnection:
         self.path = Path(path).expanduser().absolute()
         if self.path.is_dir():
             raise ValueError(f"{self.path} is a folder, expected the file of a feedback store")
-        if not self.path.exists() and not create:
+        if not create and not self.path.exists():
             raise FileNotFoundError(f"no feedback store {self.path}: `dyngen serve --store {path}` makes one")
+        if not create and not self.path.stat().st_size:
+            raise ValueError(f"{self.path} is empty, no feedback store: `dyngen serve --store {path}` makes it one")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"{self.path.parent} is no folder: make it, or name another place for the store")
         self._lock = threading.RLock()
         self._process = os.getpid()
-        self._database = self._open()
+        self._database = self._open(create)
 
     def __reduce__(self) -> tuple[type[StoreConnection], tuple[Path, bool]]:
         return StoreConnection, (self.path, False)
@@ -97,7 +99,7 @@ class StoreConnection:
         if os.getpid() != self._process:  # forked: the lock and the connection are the parent's
             self._lock, self._process = threading.RLock(), os.getpid()
             self._parents = self._database  # closing it here would drop the parent's locks
-            self._database = self._open()
+            self._database = self._open(create=False)
         with self._lock, self._plain_errors():
             if self._database.in_transaction:  # of this thread, for it has the lock: part of that one
                 yield self._database
@@ -110,11 +112,11 @@ class StoreConnection:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, create: bool) -> sqlite3.Connection:
         with self._plain_errors():
             read_only = self.read_only
             has_log = self.path.with_name(self.path.name + "-wal").exists()  # without it nobody writes
-            mode = ("mode=ro" if has_log else "immutable=1") if read_only else "mode=rwc"
+            mode = ("mode=ro" if has_log else "immutable=1") if read_only else f"mode={'rwc' if create else 'rw'}"
             name = f"file:{quote(os.fsencode(self.path))}?{mode}"
             database = sqlite3.connect(name, WAIT, isolation_level=None, check_same_thread=False, uri=True)
             try:

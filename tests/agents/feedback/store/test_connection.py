@@ -152,7 +152,10 @@ def test_what_is_no_store_is_left_alone(tmp_path):
     with pytest.raises(FileNotFoundError, match="is no folder: make it"):
         FeedbackStore(tmp_path / "nowhere" / "feedback.db")
     nothing.touch()
-    with FeedbackStore(nothing, create=False) as store:
+    with pytest.raises(ValueError, match=r"empty\.db is empty, no feedback store: `dyngen serve"):
+        FeedbackStore(nothing, create=False)
+    assert nothing.read_bytes() == b""
+    with FeedbackStore(nothing) as store:
         assert store.people() == []
 
 
