@@ -68,16 +68,24 @@ def read_rated(file: str | Path, env: TextGenVectorEnv, until: int) -> RatedEpis
         f"and {found.wide} episodes of more than the {window} tokens that the model can hold"
     )
     if not found.episodes:
+        why = f", but {left_out}" if found.unknown or found.wide else ": nobody has rated what a model wrote in it yet"
         raise ValueError(
-            f"{file} has nothing to learn from, but {left_out}. What can be learned from, once people have rated it, "
-            "is turns of `dyngen serve`, and those that runs and `dyngen record` have played with a reward such as "
+            f"{file} has nothing to learn from{why}. What can be learned from, once people have rated it, is turns of "
+            "`dyngen serve`, and those that runs and `dyngen record` have played with a reward such as "
             f"human('{file}', 'deferred')"
         )
     if found.unknown or found.wide:
         log.warning("%s: left out are %s", file, left_out)
     stamps = {turn.model for turn in found.turns}
-    for name in sorted({stamp.name for stamp in stamps if stamp} - {env.model}):
+    others = sorted({stamp.name for stamp in stamps if stamp} - {env.model})
+    for name in others:
         check_vocabulary(Path(file), name, env)
+    if others:
+        written = sum(turn.model is not None and turn.model.name in others for turn in found.turns)
+        log.info(
+            "%s: %d of %d turns were written by %s, not by %s: they teach it less, the less it would have written them",
+            file, written, len(found.turns), ", ".join(others), env.model,
+        )  # fmt: skip
     learned = {number for turn in found.turns for number in said.get(turn.id, NO_OPINION).feedback}
     return RatedEpisodes(EpisodeStore(found.episodes), tuple(sorted(learned)), until, len(stamps))
 

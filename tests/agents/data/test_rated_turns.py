@@ -110,11 +110,14 @@ def test_two_answers_after_the_same_beginning_are_learned_from_once_each(file):
 
 
 def test_what_cannot_be_learned_from_is_named(file, caplog):
+    caplog.set_level("INFO")
     env = small_env(1)
     with pytest.raises(FileNotFoundError, match="no feedback store"):
         last_feedback(file)
     with FeedbackStore(file) as store:
         talk, ada = store.begin_dialogue(None, opening="A"), store.person("ada")
+        with pytest.raises(ValueError, match=r"rated\.sqlite has nothing to learn from: nobody has rated"):
+            read_rated(file, env, 0)
         store.add_feedback("rating", ada, store.add_turn(talk, "agent", "b"), 1)
         with pytest.raises(ValueError, match=r"nothing to learn from, but 1 rated turns of which nobody knows"):
             read_rated(file, env, 1)
@@ -123,6 +126,7 @@ def test_what_cannot_be_learned_from_is_named(file, caplog):
         store.add_feedback("rating", ada, store.add_turn(other, "agent", "b", **known), 1)
     assert len(read_rated(file, env, 2).episodes) == 1
     assert "left out are 1 rated turns" in caplog.text
+    assert f"1 of 1 turns were written by bytes, not by {env.model}" in caplog.text
 
 
 def test_who_is_forgotten_is_told_which_runs_learned(file, tmp_path):
