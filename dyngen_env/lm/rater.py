@@ -14,8 +14,8 @@ import torch
 
 from dyngen_env.lm.loading.fingerprint import check_unchanged, fingerprint
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
-from dyngen_env.saved_arrays import saved_arrays
 from dyngen_env.text.padding import pad_rows
+from dyngen_env.text.saved_arrays import saved_arrays
 
 BEFORE, AFTER = "Review: ", "\nThe reviewer's opinion of it: it is"
 BATCH_TOKENS = 1024  # padding included: bounds memory, changes no result

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import dyngen_env.assets
-from dyngen_env.saved_arrays import saved_arrays
 from dyngen_env.scoring.text_features import GRAMS, SIZE, features
+from dyngen_env.text.saved_arrays import saved_arrays
 
 PATH = Path(dyngen_env.assets.__file__).with_name("human-rating.npz")
 

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dyngen_env.saved_arrays import saved_arrays
 from dyngen_env.scoring.linear_fit import Sparse, text_matrix
 from dyngen_env.scoring.text_features import GRAMS, SIZE, features, ngrams
+from dyngen_env.text.saved_arrays import saved_arrays
 
 MOST_TEXTS = 2000  # that a model learns from: fitting takes seconds, and grows with their third power
 NOISES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # σ²/s² that are tried

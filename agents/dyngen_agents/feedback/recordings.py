@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from dyngen_agents.feedback.store import Dialogue, FeedbackStore, StoredFeedback, Turn
@@ -108,7 +107,8 @@ def _recording(path: DialoguePath, said: dict[int, Opinions]) -> list[dict[str, 
     """A path as a recorded dialogue; None if nobody has answered, or two turns of the same role follow each other."""
     recorded: list[dict[str, Any]] = [{"role": "user", "text": path.prompt}]
     heard = 0  # entries up to the last answer of somebody
-    for turn, following in pairwise([*path.turns, None]):  # nothing if the first message has no answer
+    # Without strict: a first message that has no answer has no turns after it.
+    for turn, following in zip(path.turns, [*path.turns[1:], None], strict=False):
         if turn.role == recorded[-1]["role"]:
             return None
         if turn.role == "user":

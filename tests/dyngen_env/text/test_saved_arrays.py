@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dyngen_env.lm.rater import LMRater
-from dyngen_env.saved_arrays import saved_arrays
 from dyngen_env.scoring.human_rating import LinearRating
 from dyngen_env.scoring.rating_process import RatingProcess
+from dyngen_env.text.saved_arrays import saved_arrays
 
 
 def read(path):

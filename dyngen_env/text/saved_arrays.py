@@ -1,4 +1,4 @@
-"""Models that are kept as arrays in `.npz` files: reading one, or saying in one line why a file is none."""
+"""Models of texts that are kept as arrays in `.npz` files: reading one, or saying in one line why a file is none."""
 
 from __future__ import annotations
 
