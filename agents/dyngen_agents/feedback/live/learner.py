@@ -3,7 +3,7 @@
     learner = LiveLearner(policy, tokenizer)
     served = learner.policy                        # it serves from now on; the policy that was given stays what it is
     version = learner.before_turn()                # on the thread that serves, before each turn of the agent
-    memory = learner.memory_of("ann")              # what the model attends to beside the context, or None
+    memory = learner.memory_of("ann", context)     # what the model attends to beside the context, or None
     ...                                            # the turn is written, the person rates it
     learner.rated(RatedTurn(...))                  # from any thread; returns at once
 
