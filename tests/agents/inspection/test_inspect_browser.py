@@ -3,8 +3,6 @@
 Needs Debian's packages chromium and chromium-driver, or the browser and driver that are called so elsewhere.
 """
 
-import shutil
-
 import pytest
 
 from dyngen_agents.inspection.page import write_page
@@ -12,18 +10,12 @@ from tests.agents.inspection.test_inspect import NASTY
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install selenium")
 
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver import ActionChains, Keys  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium or chromedriver is not there: apt-get install chromium chromium-driver"
-)
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
+from tests.support.browser import BROWSER, DRIVER, MISSING, headless, look  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason=MISSING)
 
 
 def token(text, advantage, entropy, **more):
@@ -70,14 +62,8 @@ DATA = {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    with headless(tmp_path_factory.mktemp("chromium"), "browser") as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -89,13 +75,6 @@ def shown(browser, tmp_path):
     yield browser
     assert browser.get_log("browser") == []
     assert browser.execute_script("return window.pwned") is None
-
-
-def look(browser, scheme="light", width=1100, height=900):
-    size = dict(width=width, height=height, deviceScaleFactor=1, mobile=False)
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def find(browser, selector):

@@ -5,7 +5,6 @@ The browser needs Debian's packages chromium and chromium-driver, or what is cal
 
 import http.client
 import json
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -168,38 +167,19 @@ def test_odd_texts_are_kept_as_they_are_or_refused_in_a_sentence(url, someone, s
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install selenium")
 
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver import ActionChains, Keys  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-in_a_browser = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium or chromedriver is not there: apt-get install chromium chromium-driver"
-)
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
+from tests.support.browser import BROWSER, DRIVER, MISSING, headless, look  # noqa: E402
+
+in_a_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason=MISSING)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def look(browser, scheme="light", width=1100, height=900):
-    size = dict(width=width, height=height, deviceScaleFactor=1, mobile=False)
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    with headless(tmp_path_factory.mktemp("chromium"), "browser", "performance") as driver:
+        yield driver
 
 
 def find(browser, selector):
