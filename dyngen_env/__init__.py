@@ -4,6 +4,7 @@ from dyngen_env.envs.env import TextGenEnv
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.mdp.state import TokenState
 from dyngen_env.registration import register_all
+from dyngen_env.text.media import Picture, Sound
 from dyngen_env.types import Dialogue, Example, Feedback, Transition
 
 __version__ = "0.2.0"  # the distribution's: the build reads it here
@@ -12,6 +13,8 @@ __all__ = [
     "Dialogue",
     "Example",
     "Feedback",
+    "Picture",
+    "Sound",
     "TextGenEnv",
     "TextGenVectorEnv",
     "TokenState",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dyngen_env.mdp.state import TokenState
+from dyngen_env.text.media import Medium
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,19 @@ class Example:
         prompt: the text that the context begins with.
         reference: an answer that rewards may compare the agent's with; None if the task has none.
         facts: whatever else a reward or a user of the same task needs to know.
+        media: pictures and sounds that the agent is shown before the words of the prompt.
+
+    Raises:
+        ValueError: `media` is no tuple of pictures and sounds.
     """
 
     prompt: str
     reference: str | None = None
     facts: Any = None
+    media: tuple[Medium, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_media(self.media)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +51,20 @@ class Feedback:
             after what the user says; whether it still sees the draft is the env's keyword `drafts`. Nothing is paid for
             a draft by rewards of turns, whatever its rating, and `max_turns` does not count it. Where the context
             cannot hold the answer there is no further draft: the one that was written is the turn, and is paid as such.
+        media: pictures and sounds that the agent is shown before the user's words.
 
     Raises:
-        ValueError: both `ends` and `revise`.
+        ValueError: both `ends` and `revise`; or `media` is no tuple of pictures and sounds.
     """
 
     text: str = ""
     rating: float | None = None
     ends: bool | str = False
     revise: bool = False
+    media: tuple[Medium, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_media(self.media)
         if self.revise and self.ends:
             raise ValueError(
                 f"feedback has ends={self.ends!r} and revise=True: who leaves cannot ask for another draft"
@@ -150,3 +162,8 @@ class Transition:
     def live(self) -> torch.Tensor:
         """(B,) bool: rows whose episode was going on before the step. Only they can be paid."""
         return self.before.live
+
+
+def _check_media(media: object) -> None:
+    if media and not (isinstance(media, tuple) and all(isinstance(medium, Medium) for medium in media)):
+        raise ValueError(f"media={media!r}: expected a tuple of Picture and Sound")

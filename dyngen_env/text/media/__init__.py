@@ -1,0 +1,7 @@
+"""Pictures and sounds that an episode shows beside its words, and how they stand among the tokens of a context."""
+
+from dyngen_env.text.media.medium import Medium
+from dyngen_env.text.media.picture import Picture
+from dyngen_env.text.media.sound import Sound
+
+__all__ = ["Medium", "Picture", "Sound"]
