@@ -2,9 +2,9 @@
 
 Both teach reviews-lm to please readers: prompts of dyngen/Sentiment-v0, reward by VADER's sentiment, 128 completions of
 at most 32 tokens in groups of 8, two passes over them in minibatches of 64, AdamW with the same learning rate that
-rises over ten steps and falls linearly, the same clipping, β and threads. TRL generates with transformers, has the KL
-in the loss (ours is in the reward), and is helped to count GPT-2's positions from the first token. Measured from the
-first rollout on: neither importing nor loading is in it.
+rises over ten steps and falls linearly, the same clipping, β, KL in the loss by k3, and threads. TRL generates with
+transformers, and is helped to count GPT-2's positions from the first token. Measured from the first rollout on: neither
+importing nor loading is in it.
 """
 
 from __future__ import annotations
@@ -186,7 +186,9 @@ def trl_trainer(
 def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     """Seconds and completions until the goal, medians over the seeds; each seed's two runs follow each other."""
     torch.set_num_threads(arguments.threads)
-    algorithm = GRPOConfig(kl_coef=arguments.kl_coef, minibatch_size=64, group_size=8, epochs=2)
+    algorithm = GRPOConfig(
+        kl_coef=arguments.kl_coef, kl_estimator=arguments.kl_estimator, minibatch_size=64, group_size=8, epochs=2
+    )
     pairs = []
     for seed in range(arguments.seeds):
         config = TrainConfig(episodes=COMPLETIONS, num_envs=COMPLETIONS, updates=arguments.updates, seed=seed)
@@ -224,6 +226,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-minutes", type=float, default=15.0, help="for each run")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kl-coef", type=float, default=GRPOConfig.kl_coef)
+    parser.add_argument("--kl-estimator", choices=("k1", "k3"), default="k3", help="ours; TRL has k3")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
 
 

@@ -46,7 +46,7 @@ class AdversarialConfig:
     """Episodes of one gradient step; 0 is the whole batch, which keeps every step on-policy."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     human: str | None = None
     """Human-written texts: a .txt file with one on each line, or .jsonl with {"prompt", "reference"}, whose references
     continue the prompts. By default what people wrote after the env's own prompts, such as the reviews."""

@@ -37,7 +37,7 @@ class BehaviourCloningConfig:
     """Episodes of one gradient step."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     top_fraction: float = 1.0
     """The share of the episodes that is imitated: those with the highest returns ("%BC", Chen et al. 2021). Without
     data it chooses among the policy's own episodes of each update."""

@@ -34,7 +34,7 @@ class DPOConfig:
     """Pairs of one gradient step."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     group_size: int = 4
     """Completions of each prompt, of which the best and the worst make a pair; at least 2 (Guo et al. 2024)."""
     loss: PreferenceLoss = "sigmoid"

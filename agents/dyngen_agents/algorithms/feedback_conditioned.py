@@ -50,7 +50,7 @@ class FeedbackConditionedConfig:
     minibatch_size: int = 64
     """Episodes of one gradient step."""
     max_tokens: int | None = None
-    """Padded tokens of one forward pass, the memory's not counted. By default 4096 on a CPU, and on a GPU what its
+    """Padded tokens of one forward pass, the memory's not counted. By default 1024 on a CPU, and on a GPU what its
     memory holds."""
     gamma: float = 1.0
     """Discount per token that the agent chooses."""

@@ -33,7 +33,7 @@ class GRPOConfig:
     """Episodes of one gradient step."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     group_size: int = 8
     """Episodes of each prompt in a batch, at least 2. Shao et al. 2024 have 64, DAPO 16."""
     scale_rewards: Literal["std", "none"] = "std"
@@ -48,7 +48,9 @@ class GRPOConfig:
     ent_coef: float = 0.0
     """Weight of the entropy bonus."""
     kl_coef: float = 0.037
-    """β of the penalty -β(log π - log π_ref) per token, in the reward. Shao et al. 2024 have it in the loss."""
+    """β of the penalty -β KL(π‖π_ref) per token."""
+    kl_estimator: Literal["k1", "k3"] = "k1"
+    """"k1" has it in the reward. "k3" in the loss (Shao et al. 2024, eq. 4), where it binds less."""
     kl_target: float | None = None
     """Nats per episode that an adaptive β steers to (Ziegler et al. 2019: 6); None keeps β fixed."""
     kl_horizon: float = 10_000
@@ -72,10 +74,10 @@ class GRPO:
     ):
         self.config = c = config or GRPOConfig()
         check_groups(run.get("episodes", 0), c.group_size)
-        # The value head takes no part: the group is the baseline.
         self.common = PolicyGradient(
-            policy, reference, c, policy.lm.parameters(), epochs=c.epochs, minibatch_size=c.minibatch_size, **run
-        )
+            policy, reference, c, policy.lm.parameters(),  # without the value head: the group is the baseline
+            epochs=c.epochs, minibatch_size=c.minibatch_size, kl_estimator=c.kl_estimator, **run,
+        )  # fmt: skip
 
     def actor(self, seed: int) -> Actor:
         """The policy at work: what it is in rollouts."""
@@ -91,7 +93,7 @@ class GRPO:
         return relative(rewards.sum(1), batch.groups).unsqueeze(1) * batch.completion_mask
 
     def update(self, batch: Trajectories) -> dict[str, float]:
-        """Learn from groups of episodes: eq. 3 of Shao et al. 2024, with the KL in the reward.
+        """Learn from groups of episodes: eq. 3 of Shao et al. 2024.
 
         Groups whose episodes earn the same are left out, as in DAPO: KL alone would make their advantages.
 
@@ -101,8 +103,8 @@ class GRPO:
         Raises:
             FloatingPointError: loss or gradients are not finite; the last step taken was a good one.
         """
-        c, width = self.config, batch.longest_token_row
-        rewards, ref_logprobs = self.common.penalised_rewards(batch)
+        c, width, common = self.config, batch.longest_token_row, self.common
+        rewards, ref_logprobs = common.penalised_rewards(batch)
         advantages = self.advantages(rewards, batch)
         spread = has_spread(batch.episode_returns, batch.groups)
 
@@ -125,11 +127,11 @@ class GRPO:
         learned = replace(batch, completion_mask=batch.completion_mask & spread.unsqueeze(1))
         weights = {"policy_loss": 1.0, "entropy": -c.ent_coef}
         if spread.any():
-            metrics = self.common.gradient_steps(learned, token_terms, weights)
+            metrics = common.gradient_steps(learned, token_terms, weights, ref_logprobs=ref_logprobs)
         else:
-            metrics = {"policy_loss": 0.0, "entropy": self.common.mean_entropy(batch)}
+            metrics = {"policy_loss": 0.0, "entropy": common.mean_entropy(batch)}
         metrics["left_out"] = 1 - float(spread.float().mean())
-        return metrics | self.common.end_update(batch, ref_logprobs)
+        return metrics | common.end_update(batch, ref_logprobs)
 
     def state(self) -> AlgorithmState:
         """That of every policy-gradient algorithm."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dyngen_agents.algorithms.algorithm import AlgorithmState, Quantity
-from dyngen_agents.algorithms.minibatch_pass import TokenTerms, minibatch_pass
+from dyngen_agents.algorithms.minibatch_pass import Piece, TokenTerms, minibatch_pass
 from dyngen_agents.algorithms.optimizer import PolicyOptimizer
 from dyngen_agents.data.batching import entropies_of, map_in_batches
 from dyngen_agents.data.trajectories import Trajectories
@@ -21,9 +21,10 @@ from dyngen_agents.functional.kl_control import (
     kl_penalised_rewards,
     later_kl_penalised_rewards,
 )
+from dyngen_agents.functional.losses import kl_k3
 from dyngen_agents.functional.returns import masked_mean
 from dyngen_agents.policy.actor import Actor
-from dyngen_agents.policy.causal_lm import CausalLMPolicy
+from dyngen_agents.policy.causal_lm import CausalLMPolicy, Evaluation
 from dyngen_agents.policy.forward_size import tokens_of_a_forward
 from dyngen_agents.policy.reference import Reference
 
@@ -69,6 +70,7 @@ class PolicyGradient:
         trained: the parameters that learn.
         epochs, minibatch_size, value_gradient: see `minibatch_pass`.
         kl_estimator: "k1" has the KL in the reward, by the log-ratio of each chosen token (Ziegler et al. 2019).
+            "k3" has it in the loss, by Schulman's estimate at each chosen token (Shao et al. 2024, eq. 4).
             "exact" has the divergence of the whole next-token distribution in the loss, and in the reward what a choice
             does to the KL of the choices after it: the same gradient in expectation, with less noise.
         total_updates, episodes, seed, processes: see `Algorithm`.
@@ -86,7 +88,7 @@ class PolicyGradient:
         *,
         epochs: int,
         minibatch_size: int | None,
-        kl_estimator: Literal["k1", "exact"] = "k1",
+        kl_estimator: Literal["k1", "k3", "exact"] = "k1",
         value_gradient: bool = True,
         total_updates: int = 0,
         episodes: int = 0,
@@ -113,34 +115,49 @@ class PolicyGradient:
         return map_in_batches(self.reference.logprobs, batch, self.max_tokens, self.processes)
 
     def penalised_rewards(self, batch: Trajectories) -> tuple[Tensor, Tensor]:
-        """The rewards less β KL, and the reference's log-probs, (N, L) each."""
+        """The rewards, less β KL unless the loss has it, and the reference's log-probs, (N, L) each."""
         ref_logprobs = self.reference_logprobs(batch)
+        if self.kl_estimator == "k3":
+            return batch.rewards, ref_logprobs
         penalised = later_kl_penalised_rewards if self.kl_estimator == "exact" else kl_penalised_rewards
         rewards = penalised(batch.rewards, batch.logprobs, ref_logprobs, batch.completion_mask, self.kl_control.coef)
         return rewards, ref_logprobs
 
     def gradient_steps(
-        self, batch: Trajectories, token_terms: TokenTerms, weights: dict[str, float], advantage_scale: float = 1.0
+        self,
+        batch: Trajectories,
+        token_terms: TokenTerms,
+        weights: dict[str, float],
+        advantage_scale: float = 1.0,
+        ref_logprobs: Tensor | None = None,
     ) -> dict[str, float]:
         """The steps of one update, as `minibatch_pass` explains; every update has permutations of its own.
 
         Args:
             advantage_scale: what the advantages were divided by: β of a KL in the loss is divided by it, too.
+            ref_logprobs: (N, L) the reference's, of the chosen tokens; "k3" needs them.
         """
-        exact = self.kl_estimator == "exact"
-        if exact:
+
+        def terms_with_kl(new: Evaluation, piece: Piece) -> dict[str, Tensor]:
+            if self.kl_estimator == "exact":
+                return token_terms(new, piece) | {"kl_loss": new.kls}
+            assert ref_logprobs is not None, "k3 needs them"
+            return token_terms(new, piece) | {"kl_loss": kl_k3(new.logprobs, piece.of(ref_logprobs))}
+
+        in_loss = self.kl_estimator != "k1"
+        if in_loss:
             weights = weights | {"kl_loss": self.kl_control.coef / advantage_scale}
         metrics = minibatch_pass(
             self.policy,
             self.optimizer,
             batch,
-            (lambda new, piece: token_terms(new, piece) | {"kl_loss": new.kls}) if exact else token_terms,
+            terms_with_kl if in_loss else token_terms,
             weights,
             seed=self.seed + 1_000_003 * self.updates,
             epochs=self.epochs,
             minibatch_size=self.minibatch_size,
             max_tokens=self.max_tokens,
-            reference=self.reference if exact else None,
+            reference=self.reference if self.kl_estimator == "exact" else None,
             value_gradient=self.value_gradient,
             processes=self.processes,
         )

@@ -42,7 +42,7 @@ class PPOConfig:
     """Episodes of one gradient step."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     gamma: float = 1.0
     """Discount per token that the agent chooses."""
     gae_lambda: float = 0.95

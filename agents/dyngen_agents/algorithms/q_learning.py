@@ -51,7 +51,7 @@ class QLearningConfig:
     """Episodes of one gradient step."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     backup: Literal["expectile", "double"] = "expectile"
     """What follows a choice is worth: "expectile", V of a head that learns the upper expectile of what was chosen there
     (ILQL), never asking about tokens that were not; "double", the best token's Q (double Q-learning, van Hasselt et al.

@@ -31,7 +31,7 @@ class REINFORCEConfig:
     """Episodes of one gradient step; 0 is the whole batch, which keeps every step on-policy."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     baseline: Literal["none", "batch", "rloo", "rebn"] = "rebn"
     """The baseline: none; the batch's mean return; rloo, the other episodes of the prompt; rebn, whitened returns."""
     group_size: int = 1

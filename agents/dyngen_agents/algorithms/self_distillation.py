@@ -41,7 +41,7 @@ class SelfDistillationConfig:
     """Episodes of one gradient step."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     largest_gain: float = 5.0
     """Nats within which a token's gain counts: one that the teacher would never write must not outweigh a batch."""
     whiten_advantages: bool = True

@@ -17,10 +17,14 @@ from dyngen_agents.policy.causal_lm import Action, CausalLMPolicy
 from dyngen_agents.policy.decoder import Decoder, decoder_for
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.engine.notes import Notes
+from dyngen_env.mdp.state import LIVE
 from dyngen_env.users.user import cuts_in
 
 Act = Callable[[Tensor, Tensor], Action]
 MOST_STEPS = 16  # between two looks of the host. A look costs less than a step; the last row may end after the first
+KEPT = (
+    0.75  # with more rows than these still playing, leaving out the others saves less than copying their caches costs
+)
 WAITING = 0.05  # of a row's time it may wait at most, on average, for the host to see that its turn has ended
 
 
@@ -115,14 +119,22 @@ def _decoder(env: TextGenVectorEnv, actor: Act) -> Decoder | None:
 
 
 class TokenByToken:
-    """Asks the actor for a token in each row and steps the env by it. Works for any actor and any env."""
+    """Asks the actor for a token in each row and steps the env by it. Works for any actor and any env.
+
+    An `Actor` is no longer asked for rows without episodes left to play, as soon as they are a quarter of those asked
+    for. The env, whose rows cannot rest, is given some legal token there.
+    """
 
     def __init__(self, env: TextGenVectorEnv, actor: Act):
         self.env, self.actor = env, actor
         self._listener = actor if isinstance(actor, Listener) else None
+        self._can_leave_out = type(actor) is Actor and type(actor.policy) is CausalLMPolicy
 
     def begin(self, tokens: Tensor) -> None:
         self._tokens, self._ended = tokens, ()
+        self._asked: Tensor | None = None  # (R,) int64, the rows that the actor is asked for; None: all
+        if self._can_leave_out:
+            self.actor.keep(None)  # type: ignore[attr-defined]
         if self._listener is not None:
             self._listener.forget()
         self.logprobs, self.values = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
@@ -132,7 +144,7 @@ class TokenByToken:
         lengths = (self._tokens >= 0).sum(1)
         if self._listener is not None:
             self._listener.hear(self.env, lengths, self._ended)
-        action = self.actor(self._tokens, lengths)
+        action = self._act(lengths, left)
         at = lengths.unsqueeze(1)
         self.logprobs.scatter_(1, at, action.logprobs.unsqueeze(1))
         self.values.scatter_(1, at, action.values.unsqueeze(1))
@@ -140,6 +152,26 @@ class TokenByToken:
         self._tokens, rewards, terminated, truncated, infos = self.env.step(action.tokens)
         self._ended = infos.get("final_info", {}).get("dialogue", ())
         return np.ones_like(left), 1, Outcome(at, rewards, terminated, truncated, infos)
+
+    def _act(self, lengths: Tensor, left: np.ndarray) -> Action:
+        """The next token of each row, in rows that are left out one that does not matter."""
+        if self._can_leave_out:
+            self._leave_out(torch.from_numpy(left > 0).to(lengths.device))
+        if self._asked is None:
+            return self.actor(self._tokens, lengths)
+        action = self.actor(self._tokens[self._asked], lengths[self._asked])
+        goes_on = int((self.env.rules.outcome[0] == LIVE).nonzero()[0])
+        nothing = torch.zeros(lengths.shape, device=lengths.device)
+        others = Action(torch.full_like(lengths, goes_on), nothing, nothing)
+        return Action(*(all_rows.index_copy(0, self._asked, of) for all_rows, of in zip(others, action, strict=True)))
+
+    def _leave_out(self, playing: Tensor) -> None:
+        """Ask for no more rows than are `playing` (B,), if that makes them a good deal fewer."""
+        asked = torch.arange(len(playing), device=playing.device) if self._asked is None else self._asked
+        places = playing[asked].nonzero().squeeze(1)
+        if len(places) <= KEPT * len(asked):
+            self.actor.keep(places)  # type: ignore[attr-defined]
+            self._asked = asked[places]
 
     def notes_of(self, rows: Tensor) -> dict[str, Tensor]:
         notes = None if self._listener is None else self._listener.notes

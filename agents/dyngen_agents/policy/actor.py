@@ -28,6 +28,7 @@ class Actor:
     ):
         self.policy, self.seed, self.deterministic, self.processes = policy, seed, deterministic, processes
         self.step = 0
+        self._kept: Tensor | None = None  # (B,) of a batch, those that are asked for; None: all
 
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Action:
         """The next token of each row: tokens (B, L) int64, right-padded with -1; lengths (B,) int64."""
@@ -37,7 +38,19 @@ class Actor:
         """(B,) the random numbers of the next call, which counts as made; None if the likeliest tokens are chosen."""
         if self.deterministic:
             return None
-        rows = torch.arange(len(tokens), device=tokens.device) * self.processes.world_size + self.processes.rank
+        rows = torch.arange(len(tokens), device=tokens.device) if self._kept is None else self._kept
+        rows = rows * self.processes.world_size + self.processes.rank
         uniform = uniforms(self.seed, rows, torch.full_like(rows, self.step))
         self.step += 1
         return uniform
+
+    def keep(self, places: Tensor | None) -> None:
+        """From now on only the rows at these places (R,) of those asked for so far are asked for, in this order.
+
+        What has been cached of them is kept, and each goes on with its own random numbers. None: all rows of a batch.
+        """
+        if places is None:
+            self._kept = None
+        else:
+            self._kept = places if self._kept is None else self._kept[places]
+            self.policy.engine.fork(places)

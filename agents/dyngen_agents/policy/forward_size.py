@@ -9,7 +9,7 @@ from dyngen_env.lm.logit_chunks import free_memory
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ON_A_CPU = 4096  # keeps what a layer computes near the caches
+ON_A_CPU = 1024  # saturates its cores, and so few are of similar length: little padding is computed
 ON_A_GPU = 2**16  # saturates every GPU
 
 BYTES_OF_TRAINING = 16  # a trained weight's float32 copy, gradient and Adam's two moments, allocated by the first step

@@ -131,3 +131,23 @@ def test_groups_must_divide_the_episodes(batch_and_policy):
         GRPO(policy, Reference(policy.lm, policy.distribution), GRPOConfig(group_size=4), episodes=10)
     with pytest.raises(ValueError, match="group_size is 1, expected a whole number of at least 2"):
         GRPOConfig(group_size=1)
+
+
+def test_k3_is_in_the_loss_and_not_in_the_reward(batch_and_policy):
+    """At ratio one the loss of a token is -A log π + β (s - 1 - log s), s = π_ref/π: summed in a loop, in float64."""
+    batch, policy = batch_and_policy
+    algorithm = learner(policy, epochs=1, minibatch_size=EPISODES, kl_coef=0.3, kl_estimator="k3")
+    (found,), metrics = gradients_of_steps(algorithm, batch)
+
+    unpenalised = algorithm.advantages(batch.rewards, batch).double()
+    logprobs = policy.evaluate(batch.tokens, batch.completion_mask).logprobs.double()
+    ref_logprobs = algorithm.common.reference.logprobs(batch.tokens, batch.completion_mask).double()
+    terms = []
+    for i, p in batch.completion_mask.nonzero().tolist():
+        if i // GROUP != 1:
+            log_s = ref_logprobs[i, p] - logprobs[i, p]
+            terms.append(-unpenalised[i, p] * logprobs[i, p] + 0.3 * (log_s.exp() - 1 - log_s))
+    expected = torch.autograd.grad(sum(terms) / len(terms), algorithm.common.optimizer.parameters)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-4)
+    assert metrics["kl_loss"] > 0

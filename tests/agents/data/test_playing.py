@@ -141,3 +141,18 @@ def test_who_must_see_every_token_does():
     assert isinstance(player(small_env(4, reward="normalised(repetition, 0.0, 1.0)"), actor, 4), SeveralTokens)
     env.step = lambda actions: type(env).step(env, actions)
     assert isinstance(player(env, actor, 4), TokenByToken)
+
+
+def test_rows_that_have_played_their_share_cost_no_forward(monkeypatch):
+    """The episodes are the same, and of a policy that ends its texts at different times fewer tokens are run."""
+    run = {}
+    for kept in (0.0, 0.75):
+        monkeypatch.setattr("dyngen_agents.data.playing.KEPT", kept)
+        env = small_env(8, max_new_tokens=20, max_context_tokens=40, stop=list("aeiou0123"))
+        policy = small_policy(env)
+        batch = collect(env, Actor(policy, 3), 12, seed=0)
+        run[kept] = batch, policy.engine.tokens_run
+    (whole, all_run), (fewer, run_of_fewer) = run[0.0], run[0.75]
+    assert_same(fewer, whole)
+    assert len(set(whole.completion_lengths.tolist())) > 4
+    assert run_of_fewer < 0.8 * all_run

@@ -8,8 +8,8 @@ from dyngen_agents.policy.forward_size import affordable_tokens, bytes_per_token
 from tests.support.tiny_models import tiny_model
 
 
-def test_a_cpu_takes_4096():
-    assert tokens_of_a_forward(tiny_model("gpt2")) == 4096
+def test_a_cpu_takes_1024():
+    assert tokens_of_a_forward(tiny_model("gpt2")) == 1024
 
 
 @pytest.mark.parametrize("free, tokens", [(70e9, 2**15), (1e15, 2**16), (1e6, 1), (-1e9, 1)])
