@@ -121,20 +121,22 @@ def _decoder(env: TextGenVectorEnv, actor: Act) -> Decoder | None:
 class TokenByToken:
     """Asks the actor for a token in each row and steps the env by it. Works for any actor and any env.
 
-    An `Actor` is no longer asked for rows without episodes left to play, as soon as they are a quarter of those asked
-    for. The env, whose rows cannot rest, is given some legal token there.
+    Rows without episodes left to play are given some legal token, as the env has no rows that rest. An `Actor` does not
+    see what becomes of them, and is no longer asked for them as soon as they are a quarter of those asked for.
     """
 
     def __init__(self, env: TextGenVectorEnv, actor: Act):
         self.env, self.actor = env, actor
         self._listener = actor if isinstance(actor, Listener) else None
         self._can_leave_out = type(actor) is Actor and type(actor.policy) is CausalLMPolicy
+        self._goes_on = int((env.rules.outcome[0] == LIVE).nonzero()[0]) if self._can_leave_out else -1
 
     def begin(self, tokens: Tensor) -> None:
         self._tokens, self._ended = tokens, ()
-        self._asked: Tensor | None = None  # (R,) int64, the rows that the actor is asked for; None: all
         if self._can_leave_out:
             self.actor.keep(None)  # type: ignore[attr-defined]
+            self._asked = torch.arange(len(tokens), device=tokens.device)  # (R,) rows that the actor is asked for
+            self._shown = tokens  # (B, L), as the rows were when they were played on last
         if self._listener is not None:
             self._listener.forget()
         self.logprobs, self.values = (torch.zeros(tokens.shape, device=tokens.device) for _ in range(2))
@@ -154,24 +156,25 @@ class TokenByToken:
         return np.ones_like(left), 1, Outcome(at, rewards, terminated, truncated, infos)
 
     def _act(self, lengths: Tensor, left: np.ndarray) -> Action:
-        """The next token of each row, in rows that are left out one that does not matter."""
-        if self._can_leave_out:
-            self._leave_out(torch.from_numpy(left > 0).to(lengths.device))
-        if self._asked is None:
+        """The next token of each row; where a row has no episode left to play, one that does not matter."""
+        if not self._can_leave_out:
             return self.actor(self._tokens, lengths)
-        action = self.actor(self._tokens[self._asked], lengths[self._asked])
-        goes_on = int((self.env.rules.outcome[0] == LIVE).nonzero()[0])
-        nothing = torch.zeros(lengths.shape, device=lengths.device)
-        others = Action(torch.full_like(lengths, goes_on), nothing, nothing)
-        return Action(*(all_rows.index_copy(0, self._asked, of) for all_rows, of in zip(others, action, strict=True)))
+        playing = torch.from_numpy(left > 0).to(lengths.device)
+        self._leave_out(playing)
+        self._shown = torch.where(playing.unsqueeze(1), self._tokens, self._shown)
+        everyone = len(self._asked) == len(playing)
+        tokens = self._shown if everyone else self._shown[self._asked]
+        action = self.actor(tokens, (tokens >= 0).sum(1))
+        if not everyone:
+            action = Action(*(x.new_zeros(len(playing)).index_copy(0, self._asked, x) for x in action))
+        return action._replace(tokens=torch.where(playing, action.tokens, self._goes_on))
 
     def _leave_out(self, playing: Tensor) -> None:
         """Ask for no more rows than are `playing` (B,), if that makes them a good deal fewer."""
-        asked = torch.arange(len(playing), device=playing.device) if self._asked is None else self._asked
-        places = playing[asked].nonzero().squeeze(1)
-        if len(places) <= KEPT * len(asked):
+        places = playing[self._asked].nonzero().squeeze(1)
+        if len(places) <= KEPT * len(self._asked):
             self.actor.keep(places)  # type: ignore[attr-defined]
-            self._asked = asked[places]
+            self._asked = self._asked[places]
 
     def notes_of(self, rows: Tensor) -> dict[str, Tensor]:
         notes = None if self._listener is None else self._listener.notes
