@@ -1,4 +1,4 @@
-"""The pages in docs/, made from the code: every environment, reward and user.
+"""The pages in docs/ that are made from the code: every environment, reward and user, and a list of all pages.
 
 python -m benchmarks.docs_pages                                   # anew from the code; scores stay as they are
 python -m benchmarks.docs_pages --measure --trained runs/a runs/b # and measure what agents earn (minutes)
@@ -70,12 +70,18 @@ def index() -> str:
             "",
             *lines,
             "- [Rewards](rewards.md) and [users](users.md) by name, with their arguments.",
+            *(f"- [{_title(path)}](guides/{path.name})" for path in sorted((DOCS / "guides").glob("*.md"))),
             "",
-            "These pages are made from the code by `python -m benchmarks.docs_pages`. What the package is and how to",
-            "start: [README](../README.md). What changed: [CHANGELOG](../CHANGELOG.md).",
+            "All but the guides are made from the code by `python -m benchmarks.docs_pages`. What the package is and how",
+            "to start: [README](../README.md). What changed: [CHANGELOG](../CHANGELOG.md).",
             "",
         ]
     )
+
+
+def _title(path: Path) -> str:
+    """The first heading of a page that somebody has written."""
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
 def environment_page(name: str, env: RegisteredEnv, scores: Mapping[str, Any]) -> str:

@@ -20,7 +20,8 @@ def made():
 
 def test_the_pages_are_up_to_date(made):
     """If this fails: python -m benchmarks.docs_pages."""
-    written = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md")}
+    found = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md")}
+    written = {name: text for name, text in found.items() if not name.startswith("guides")}
     assert written.keys() == made.keys()
     assert [name for name, text in made.items() if text != written[name]] == []
 
@@ -88,3 +89,22 @@ def test_a_signature_has_names_and_defaults():
 
 def test_a_bar_in_a_table_is_no_new_cell():
     assert table(("a", "b"), [("x|y", "two\nlines")]) == "| a | b |\n| --- | --- |\n| x\\|y | two lines |"
+
+
+def anchors(page):
+    """What a link may name after "#": each heading in lower case, without punctuation, with hyphens for spaces."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+WRITTEN = [DOCS.parent / "README.md", *sorted((DOCS / "guides").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_links_of_the_readme_and_the_guides_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
+    assert links
+    for path, anchor in links:
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{page.name}: {path}"
+        assert not anchor or anchor in anchors(target), f"{page.name}: {path}#{anchor}"

@@ -49,22 +49,22 @@ def our_imports(code: str, where: str) -> list[tuple[str, str, str]]:
 
 
 def shown_imports() -> list[tuple[str, str, str]]:
-    """What the examples and the README import, in its blocks of Python and between backquotes."""
+    """What the examples, the README and the guides import, in blocks of Python and between backquotes."""
     found = []
     for path in sorted((ROOT / "examples").glob("*.py")):
         found += our_imports(path.read_text(encoding="utf-8"), path.name)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.S | re.M)
-    lines = re.findall(r"`((?:from|import) [^`]+)`", readme)
-    assert blocks and lines
-    for code in (*blocks, *lines):
-        found += our_imports(code, "README.md")
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+        lines = re.findall(r"`((?:from|import) [^`]+)`", text)
+        for code in (*blocks, *lines):
+            found += our_imports(code, page.name)
     return found
 
 
 def test_the_readme_and_the_examples_import_public_names_only():
     shown = shown_imports()
-    assert len(shown) > 20
+    assert len(shown) > 20 and {"README.md", "tools.md"} <= {where for where, _, _ in shown}
     private = [
         (where, module, name)
         for where, module, name in shown
