@@ -72,8 +72,8 @@ def index() -> str:
             "- [Rewards](rewards.md) and [users](users.md) by name, with their arguments.",
             *(f"- [{_title(path)}](guides/{path.name})" for path in sorted((DOCS / "guides").glob("*.md"))),
             "",
-            "All but the guides are made from the code by `python -m benchmarks.docs_pages`. What the package is and how",
-            "to start: [README](../README.md). What changed: [CHANGELOG](../CHANGELOG.md).",
+            "All but the guides are made from the code by `python -m benchmarks.docs_pages`. What the package is and",
+            "how to start: [README](../README.md). What changed: [CHANGELOG](../CHANGELOG.md).",
             "",
         ]
     )
