@@ -37,5 +37,6 @@ def test_the_folders_of_the_tests_are_folders_of_the_code(tests, package):
 def test_assets_hold_data_and_what_reads_it():
     assert {path.name for path in entries(ROOT / "dyngen_env" / "assets") if path.suffix == ".py"} == {
         "__init__.py",
+        "pictures.py",
         "reviews.py",
     }

@@ -44,7 +44,7 @@ class TaskOptions:
     user asks for them."""
     prompts: Annotated[str | None, EnvDefault(None)] = None
     """A .txt or .jsonl file, of which runs hold out a tenth for evaluation, or a list that comes with the package:
-    "maze", "random_walk". Python also takes lists of texts, and `Task` objects."""
+    "maze", "pictures", "random_walk". Python also takes lists of texts, and `Task` objects."""
     reward: Annotated[str | None, EnvDefault("fluency")] = None
     """An expression, such as "sentiment + 0.1*fluency". Runs also read "mine.py:fn", and Python takes functions of the
     text and `Reward` objects."""

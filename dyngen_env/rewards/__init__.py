@@ -21,6 +21,7 @@ from dyngen_env.rewards.rating import Drafts, LeftHappy, Rating
 from dyngen_env.rewards.readability import Readability
 from dyngen_env.rewards.repetition import Repetition
 from dyngen_env.rewards.safety import Safety
+from dyngen_env.rewards.said import Brevity, Foreign, Said
 from dyngen_env.rewards.sentiment import Sentiment
 from dyngen_env.rewards.similarity import Similarity, Topic
 from dyngen_env.rewards.transforms.clip import Clip
@@ -30,9 +31,11 @@ from dyngen_env.rewards.transforms.shaping import Shaping, shaped
 from dyngen_env.rewards.walk_optimality import WalkOptimality
 
 REWARDS: dict[str, Callable[..., Reward]] = {
+    "brevity": Brevity,
     "discriminator": DiscriminatorScore,
     "drafts": Drafts,
     "fluency": Fluency,
+    "foreign": Foreign,
     "human": human,
     "human_rating": HumanRating,
     "illegal": IllegalToken,
@@ -47,6 +50,7 @@ REWARDS: dict[str, Callable[..., Reward]] = {
     "readability": Readability,
     "repetition": Repetition,
     "safety": Safety,
+    "said": Said,
     "sentiment": Sentiment,
     "similarity": Similarity,
     "topic": Topic,
@@ -76,10 +80,12 @@ def make_reward(reward: Any) -> Reward:
 __all__ = [
     "REWARDS",
     "WRAPPERS",
+    "Brevity",
     "Clip",
     "DiscriminatorScore",
     "Drafts",
     "Fluency",
+    "Foreign",
     "HumanRating",
     "IllegalToken",
     "JsonValid",
@@ -96,6 +102,7 @@ __all__ = [
     "Reward",
     "RewardContext",
     "Safety",
+    "Said",
     "Sentiment",
     "Shaping",
     "Similarity",

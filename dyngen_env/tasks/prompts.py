@@ -52,11 +52,12 @@ def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str
     Args:
         source: a list of texts or Examples; a `.txt` file with a prompt on each line; a `.jsonl` file with an object on
             each line, which has a `prompt`, may have a `reference`, and whose other fields become the Example's
-            `facts`; the name of a list that comes with the package ("maze", "random_walk"); or None for the beginnings
-            of the film reviews that come with it.
+            `facts`; the name of a list that comes with the package ("maze", "pictures", "random_walk"); or None for the
+            beginnings of the film reviews that come with it.
         split: the part of the prompts to draw from: "train" (80%), "tune" (10%) or "eval" (10%), told apart by a hash
-            of the text. None means "train" for the film reviews, and everything for prompts of your own. The lists that
-            are called by name are small worlds whole: every part has all of their prompts.
+            of the text. None means "train" for the film reviews and the pictures, and everything for prompts of your
+            own. The pictures are told apart by what they show. "maze" and "random_walk" are small worlds whole: every
+            part has all of their prompts.
 
     Raises:
         ValueError: an unknown split, no prompts, or a line that cannot be read; the message names file and line.
@@ -70,7 +71,7 @@ def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str
             f"one of {', '.join(map(repr, NAMED))}, or a Task"
         )
     if isinstance(source, str) and source in NAMED:
-        return Prompts(NAMED[source]())
+        return Prompts(NAMED[source](split))
     if source is None:
         pairs = film_continuations(split or "train")
         return Prompts([Example(prompt) for prompt, _ in pairs], [Example(*pair) for pair in pairs])

@@ -180,7 +180,7 @@ def test_an_expression_means_what_python_means(expression):
     [
         (
             "sentimnt",
-            r"unknown reward 'sentimnt' in 'sentimnt': expected one of .*fluency, human, human_rating, illegal, ",
+            r"unknown reward 'sentimnt' in 'sentimnt': expected one of .*foreign, human, human_rating, illegal, ",
         ),
         ("length + nice('x')", "unknown reward 'nice'"),
         ("length +", "is not an expression"),
