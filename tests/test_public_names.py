@@ -20,11 +20,13 @@ PUBLIC = (
     "dyngen_agents.trl",
     "dyngen_env",
     "dyngen_env.lm",
+    "dyngen_env.lm.modalities",
     "dyngen_env.rewards",
     "dyngen_env.scoring.worlds.maze",
     "dyngen_env.tasks",
     "dyngen_env.testing",
     "dyngen_env.text",
+    "dyngen_env.text.media",
     "dyngen_env.users",
     "dyngen_env.wrappers",
 )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
+from dyngen_env.envs.media import ShownMedia
 from dyngen_env.envs.parts import EnvParts
 from dyngen_env.envs.reward_ledger import RewardLedger
 from dyngen_env.envs.row_state import RowState
@@ -60,6 +61,11 @@ class BatchView(gym.vector.VectorEnv):
     def dialogues(self) -> list[Dialogue | None]:
         """What each row's agent and user have said in the turns so far; None where nobody answers."""
         return self._rows.dialogues.tolist()
+
+    @property
+    def media(self) -> ShownMedia:
+        """What a context may show beside words: `room` for how many and how large, and how many `places` one takes."""
+        return self._parts.media
 
     @property
     def over(self) -> bool:

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from dyngen_env import mdp
+from dyngen_env.envs.media import ShownMedia
 from dyngen_env.envs.seeding import stream_generator
 from dyngen_env.mdp.state import CONTEXT, GOAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
 from dyngen_env.scoring.people import written
+from dyngen_env.text.media.tokens import message
 from dyngen_env.text.padding import pad_rows
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Feedback
@@ -48,6 +50,7 @@ class Conversation:
         reserve_tokens: before each turn of the agent, drop the oldest turns until this many tokens are free. None
             never drops any.
         hide_drafts: whether a turn that the user sends back is taken out of the context.
+        media: makes the tokens of what users show, which stand before their words.
     """
 
     def __init__(
@@ -60,8 +63,9 @@ class Conversation:
         words_in_context: bool = True,
         reserve_tokens: int | None = None,
         hide_drafts: bool = False,
+        media: ShownMedia,
     ):
-        self.user, self.tokenizer, self.max_turns = user, tokenizer, max_turns
+        self.user, self.tokenizer, self.max_turns, self.media = user, tokenizer, max_turns, media
         self.rating_tokens, self.reserve_tokens, self.hide_drafts = rating_tokens, reserve_tokens, hide_drafts
         self.words_in_context = words_in_context
 
@@ -154,10 +158,7 @@ class Conversation:
         lengths, words, ends = kept.length.tolist(), [], []
         for i in heard:
             last = int(kept.tokens[rows[i], lengths[rows[i]] - 1])
-            rating = feedback[i].rating
-            rated = (rating,) if self.rating_tokens and rating is not None else ()
-            text = feedback[i].text if self.words_in_context else ""
-            words.append(self.tokenizer.encode_reply(text, last, *rated))
+            words.append(self._words(feedback[i], last))
             ends.append(self._end(talks[i], feedback[i]))
         where, forgot = [rows[i] for i in heard], list[int]()
         if self.reserve_tokens is not None:
@@ -168,6 +169,16 @@ class Conversation:
         if lost:
             after = mdp.put(after, _index(lost, after), _out_of_room(mdp.fork(spoken, _index(lost, after))))
         return Answers(after, feedback, [*talks], sorted({*hidden, *forgot} - {*lost}), drafts)
+
+    def _words(self, answer: Feedback, last: int) -> list[int]:
+        """The tokens of an answer, after the last token of the agent's turn."""
+        rated = (answer.rating,) if self.rating_tokens and answer.rating is not None else ()
+
+        def encode(text: str) -> list[int]:
+            return self.tokenizer.encode_reply(text, last, *rated)
+
+        self.media.room.check(answer.media)
+        return message(encode, answer.text if self.words_in_context else "", answer.media, self.media.places)
 
     def _forget(
         self, spoken: TokenState, rows: list[int], words: list[list[int]], ends: list[int], reserve: int

@@ -19,7 +19,8 @@ from dyngen_env.envs.infos import Ends, LazySequence
 from dyngen_env.envs.parts import EnvParts
 from dyngen_env.mdp.completions import completion_texts
 from dyngen_env.mdp.state import CONTEXT, LENGTH, LIVE, STEPS, TokenState
-from dyngen_env.types import Dialogue
+from dyngen_env.text.media import Medium
+from dyngen_env.types import Dialogue, Example
 
 
 class Endings(NamedTuple):
@@ -60,6 +61,7 @@ def ended_episodes(
     ended: np.ndarray,
     turns: np.ndarray,
     completions: Sequence[str],
+    examples: np.ndarray,
     talks: np.ndarray,
     paid: torch.Tensor,
 ) -> Ends:
@@ -70,6 +72,7 @@ def ended_episodes(
         ended: (B,) bool, where an episode ended.
         turns: (R,) rows whose turn ended.
         completions: (R,) what was written in these turns.
+        examples: (B,) what the episodes were about.
         talks: (B,) the dialogues, these turns included; None where nobody answers.
         paid: (B, K) what each term of the reward has paid in the episode.
     """
@@ -93,4 +96,11 @@ def ended_episodes(
         paid=paid,
         names=parts.ledger.names,
         implied=parts.ledger.implied,
+        media=[shown(examples[row], talks[row]) for row in rows.tolist()] if parts.media.room else [],
     )
+
+
+def shown(example: Example, talk: Dialogue | None) -> tuple[Medium, ...]:
+    """What an episode has shown, in order: what its example shows, and what the user did."""
+    answers = () if talk is None else talk.feedback
+    return (*example.media, *(medium for answer in answers for medium in answer.media))

@@ -10,31 +10,39 @@ from typing import Any
 import numpy as np
 import torch
 
+from dyngen_env.envs.media import ShownMedia
 from dyngen_env.envs.seeding import stream_generator, stream_uniform
 from dyngen_env.tasks import Prompts, Task, as_example
+from dyngen_env.text.media.tokens import words_begin
 from dyngen_env.text.padding import pad_rows
 from dyngen_env.types import Example
 
 
 class PromptLimit:
-    """Turns prompts into tokens, and sees to it that they leave room for a completion.
+    """Turns prompts and their media into tokens, and sees to it that they leave room for a completion.
 
     Args:
         encode: makes the tokens of one prompt.
-        room: how many tokens a prompt may have.
-        truncate: whether longer prompts lose their beginning; if not they are an error.
+        room: how many tokens a prompt may have, its media included.
+        truncate: whether longer prompts lose their beginning; if not they are an error. Media are kept whole.
+        media: makes the tokens of media, which stand before the words.
     """
 
-    def __init__(self, encode: Callable[[str], list[int]], *, room: int, truncate: bool):
-        self.encode, self.room, self.truncate = encode, room, truncate
+    def __init__(self, encode: Callable[[str], list[int]], *, room: int, truncate: bool, media: ShownMedia):
+        self.encode, self.room, self.truncate, self.media = encode, room, truncate, media
+        self._words_begin = words_begin(encode) if media.room else 0
 
-    def __call__(self, prompts: Sequence[str]) -> Sequence[list[int]]:
-        """The tokens of each prompt.
+    def __call__(self, examples: Sequence[Example]) -> Sequence[list[int]]:
+        """The tokens of each example's prompt.
 
         Raises:
-            ValueError: some prompts are too long; they are listed, with what can be done about it.
+            ValueError: some prompts are too long; they are listed, with what can be done about it. Or media are shown
+                for which there is no room.
         """
+        prompts = [example.prompt for example in examples]
         ids = _encoded(self.encode, tuple(prompts))
+        if any(example.media for example in examples):
+            ids = [self._with_media(i, example) for i, example in zip(ids, examples, strict=True)]
         long = [(len(i), p) for p, i in zip(prompts, ids, strict=True) if len(i) > self.room]
         if long and self.truncate:
             return [i[-self.room :] for i in ids]
@@ -47,6 +55,13 @@ class PromptLimit:
                 'prompts, or pass prompt_overflow="truncate_left"'
             )
         return ids
+
+    def _with_media(self, ids: list[int], example: Example) -> list[int]:
+        whole = self.media.before_words(ids, self._words_begin, example.media)
+        left = self.room - (len(whole) - len(ids))
+        if self.truncate and 0 < left < len(ids):
+            return self.media.before_words(ids[-left:], 0, example.media)
+        return whole
 
 
 @lru_cache(maxsize=64)  # the envs of a sync or async vector env share a tokenizer and the prompts
@@ -84,7 +99,7 @@ class ExampleSource:
         self.task, self.limit, self.context, self.device = task, limit, context, device
         self.table: tuple[torch.Tensor, torch.Tensor] | None = None
         if isinstance(task, Prompts):
-            self.table = self._pad(limit([e.prompt for e in task.examples]))
+            self.table = self._pad(limit(task.examples))
             self._examples = objects(task.examples)
 
     def draw(self, episode_seeds: np.ndarray) -> Drawn:
@@ -111,7 +126,7 @@ class ExampleSource:
 
     def of(self, examples: list[Example]) -> Drawn:
         """These examples (R,), wherever they come from. Raises ValueError if a prompt is too long."""
-        return Drawn(examples, *self._pad(self.limit([e.prompt for e in examples])))
+        return Drawn(examples, *self._pad(self.limit(examples)))
 
     def chosen(self, options: dict[str, Any], rows: int) -> Drawn | None:
         """What the reset options `prompt` or `example` choose for some rows; None where they choose nothing.

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from dyngen_env.mdp.state import FINISH_REASONS, ILLEGAL
+from dyngen_env.text.media import Medium
 from dyngen_env.types import Dialogue
 
 
@@ -60,6 +61,7 @@ class Ends:
     paid: torch.Tensor  # (B, K) float64, what each term has paid in the episode
     names: Sequence[str]  # (K,) of the terms
     implied: str | None  # the term for illegal tokens if only the env asked for it: told of rows that chose one
+    media: Sequence[tuple[Medium, ...]] = ()  # (E,) what was shown; empty in an env without media
 
     def finish_reasons(self) -> np.ndarray:
         """(B,) str, why episodes ended; None in rows that go on."""
@@ -81,6 +83,10 @@ class Ends:
             talked[self.rows] = [d is not None for d in self.dialogues]
         return talked
 
+    def shown(self) -> dict[str, np.ndarray]:
+        """`media`: what was shown in the episodes, a tuple each. Empty where the env has no media."""
+        return {"media": self._spread(self.media), "_media": self.ended.copy()} if len(self.media) else {}
+
     def _spread(self, values: Sequence[Any]) -> np.ndarray:
         out = np.full(len(self.ended), None, dtype=object)
         for row, value in zip(self.rows.tolist(), values, strict=True):
@@ -100,7 +106,7 @@ def array_infos(ends: Ends) -> dict[str, Any]:
     infos |= {"reward_terms": terms, "_reward_terms": ends.ended.copy()}
     if ends.talked().any():
         infos |= {"dialogue": ends.transcripts(), "_dialogue": ends.talked()}
-    return infos
+    return infos | ends.shown()
 
 
 def _put(terms: dict[str, np.ndarray], name: str, mask: np.ndarray, amount: np.ndarray) -> None:
@@ -116,7 +122,7 @@ def tensor_infos(ends: Ends) -> dict[str, Any]:
     if any(ends.dialogues):
         talked = torch.from_numpy(ends.talked()).to(ended.device)
         infos |= {"dialogue": LazySequence(len(ended), ends.transcripts), "_dialogue": talked}
-    return infos
+    return infos | ends.shown()
 
 
 def lazy_infos(

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.error import CustomSpaceError
 from gymnasium.vector.utils import create_shared_memory
 
+from dyngen_env.envs.media import ShownMedia
 from dyngen_env.mdp.state import TokenState
 from dyngen_env.text.tokenizer import Tokenizer, decode
 
@@ -55,20 +56,22 @@ class Observer:
     Args:
         kind: "tokens" observes the context, Box(-1, V-1, (L,), int64), -1 where it is empty. "dict" observes what
             language models take: `input_ids` (L,), a valid token where the context is empty, `attention_mask` (L,),
-            0 there, `completion_mask` (L,), 1 where the agent chose the token, and `tokens_left` (1,) of the turn.
+            0 there, `completion_mask` (L,), 1 where the agent chose the token, and `tokens_left` (1,) of the turn; and
+            what the context shows, `pictures` (P, H, W, 3) and `sounds` (S, T), if the env has any.
             "text" observes the text of the context, without control tokens.
         tokenizer: of V tokens.
         context: L.
         max_new_tokens: how many tokens a turn may have.
+        media: what contexts may show. Where an observation must be of the vocabulary, a control token stands for it.
 
     Raises:
         ValueError: another kind.
     """
 
-    def __init__(self, kind: str, tokenizer: Tokenizer, *, context: int, max_new_tokens: int):
+    def __init__(self, kind: str, tokenizer: Tokenizer, *, context: int, max_new_tokens: int, media: ShownMedia):
         if kind not in OBSERVATIONS:
             raise ValueError(f"unknown observation {kind!r}: expected one of {', '.join(OBSERVATIONS)}")
-        self.kind, self.tokenizer, self.max_new_tokens = kind, tokenizer, max_new_tokens
+        self.kind, self.tokenizer, self.max_new_tokens, self.media = kind, tokenizer, max_new_tokens, media
         vocabulary = len(tokenizer)
         self.filler = min(tokenizer.end_ids, default=0)  # stands where `input_ids` is empty
         self.space: gym.Space
@@ -80,6 +83,7 @@ class Observer:
                 attention_mask=spaces.Box(0, 1, (context,), np.int8),
                 completion_mask=spaces.Box(0, 1, (context,), np.int8),
                 tokens_left=spaces.Box(0, max_new_tokens, (1,), np.int64),
+                **media.spaces(),
             )
         else:
             longest = max(map(len, tokenizer.token_bytes))
@@ -88,7 +92,7 @@ class Observer:
     def tensors(self, state: TokenState) -> Any:
         """The observations of B rows: a tensor (B, L) or a dict of tensors, on the state's device, or a tuple of texts.
 
-        The tensor (B, L) is the state's own: do not write to it.
+        The tensor (B, L) is the state's own: do not write to it. Its places of media name them (`text.media.tokens`).
         """
         if self.kind == "tokens":
             return state.tokens
@@ -97,17 +101,18 @@ class Observer:
         present = state.tokens >= 0
         left = self.max_new_tokens - (state.length - state.turn_start)
         return {
-            "input_ids": torch.where(present, state.tokens, self.filler),
+            "input_ids": torch.where(present, self.media.in_vocabulary(state.tokens), self.filler),
             "attention_mask": present.to(torch.int8),
             "completion_mask": state.completion_mask.to(torch.int8),
             "tokens_left": left.clamp(min=0).unsqueeze(1),
+            **self.media.arrays(state.tokens),
         }
 
     def arrays(self, state: TokenState) -> Any:
         """The same observations as numpy arrays, which share no memory with the state."""
         seen = self.tensors(state)
         if isinstance(seen, torch.Tensor):
-            return np.array(seen.numpy(force=True))
+            return np.array(self.media.in_vocabulary(seen).numpy(force=True))
         if isinstance(seen, dict):
             return {key: np.array(value.numpy(force=True)) for key, value in seen.items()}
         return seen

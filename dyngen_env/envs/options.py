@@ -55,8 +55,8 @@ class TaskOptions:
     """Whether the agent reads the user's rating before their words: one of the control tokens <|rating:-4|> to
     <|rating:+4|>, which the tokenizer must have."""
     words_in_context: Annotated[bool | None, EnvDefault(True)] = None
-    """Whether the context holds what users say. False leaves their turns empty there, for agents that hear them in
-    another way, such as a memory."""
+    """Whether the context holds the words that users say. False leaves them out, for agents that hear users in another
+    way: by a memory, or by the sounds and pictures that an answer shows, which stand in the context in either case."""
     max_turns: Annotated[int | None, EnvDefault(1)] = None
     """Turns of the agent in an episode, at most. Matters only if a user answers."""
     max_new_tokens: Annotated[int | None, EnvDefault(32)] = None
@@ -97,10 +97,11 @@ class EnvOptions(TaskOptions):
     split: str | None = None
     """Part of the prompts: "train", "tune" or "eval"; None is all."""
     observation: str = "tokens"
-    """What the agent is shown: "tokens", "dict" for language models, or "text"."""
+    """What the agent is shown: "tokens", "dict" for language models, or "text". Where pictures or sounds are shown, a
+    control token stands for each of their places, and "dict" has them as arrays, `pictures` and `sounds`."""
     output: Literal["numpy", "torch"] = "numpy"
     """What a step returns: "numpy" arrays, or "torch" tensors on `device`, which are the env's own state: do not write
-    to them."""
+    to them. In places of pictures and sounds they hold the numbers that name them (`text.media.tokens`)."""
     device: str = "cpu"
     """Where the state lives and models run."""
     render_mode: Literal["ansi", "human", "rgb_array"] | None = None

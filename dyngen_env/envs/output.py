@@ -106,7 +106,9 @@ class ArrayOutput:
         return visit_infos(dialogues, len(state.finish))
 
     def segments(self, state: TokenState, cut: Sequence[int]) -> dict[str, Any]:
-        return {key: value.numpy(force=True) for key, value in self._tensors.segments(state, cut).items()}
+        told = self._tensors.segments(state, cut)
+        told["segment"] = self._observer.media.in_vocabulary(told["segment"])
+        return {key: value.numpy(force=True) for key, value in told.items()}
 
 
 def make_output(kind: str, observer: Observer) -> Output:

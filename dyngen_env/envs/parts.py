@@ -9,18 +9,21 @@ import torch
 from dyngen_env.arguments import usable_device
 from dyngen_env.envs.conversation import Conversation
 from dyngen_env.envs.episode_source import ExampleSource, PromptLimit
+from dyngen_env.envs.media import ShownMedia
 from dyngen_env.envs.observations import Observer
 from dyngen_env.envs.options import EnvOptions
 from dyngen_env.envs.reward_ledger import RewardLedger
 from dyngen_env.envs.tokenizer_choice import choose_tokenizer
+from dyngen_env.lm.modalities.places import places_of
 from dyngen_env.mdp.banned import BannedWords, read_words
 from dyngen_env.mdp.dynamics import Rules
 from dyngen_env.mdp.rules import token_rules
 from dyngen_env.rewards import RewardContext, make_reward
 from dyngen_env.tasks import Task, make_task
+from dyngen_env.text.media import NO_MEDIA
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.users import User, make_user
-from dyngen_env.users.user import cuts_in
+from dyngen_env.users.user import cuts_in, media_of_dialogue
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class EnvParts:
     banned: BannedWords | None
     ledger: RewardLedger
     observer: Observer
+    media: ShownMedia  # what contexts may show beside words
     cuts_in: bool  # whether the user may interrupt a turn
     max_turns: int
     max_new_tokens: int
@@ -60,6 +64,8 @@ def build_parts(options: EnvOptions) -> EnvParts:
     user, task = make_user(options.user), make_task(options.prompts, options.split)
     if options.rating_tokens:
         tokenizer.encode_reply("", 0, 0.0)  # raises if the tokenizer has no such tokens
+    room = getattr(task, "media", NO_MEDIA) + media_of_dialogue(user, turns)
+    media = ShownMedia(room, places_of(model), tokenizer)
     conversation = Conversation(
         user,
         tokenizer,
@@ -68,6 +74,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
         words_in_context=bool(options.words_in_context),
         reserve_tokens=new if options.context_overflow == "drop_oldest" else None,
         hide_drafts=options.drafts == "hidden",
+        media=media,
     )
     if new >= context:
         raise ValueError(
@@ -76,7 +83,8 @@ def build_parts(options: EnvOptions) -> EnvParts:
         )
     encode = tokenizer.encode_opening if user.answers else tokenizer.encode_prompt
     encode("")  # raises if the tokenizer cannot write a dialogue, or begin a text
-    limit = PromptLimit(encode, room=context - new, truncate=options.prompt_overflow == "truncate_left")
+    truncate = options.prompt_overflow == "truncate_left"
+    limit = PromptLimit(encode, room=context - new, truncate=truncate, media=media)
     rules, stop = token_rules(tokenizer, stop_strings, new, device)
     words = read_words(banned)
     return EnvParts(
@@ -91,7 +99,8 @@ def build_parts(options: EnvOptions) -> EnvParts:
         stop=stop,
         banned=BannedWords(words, tokenizer, device) if words else None,
         ledger=RewardLedger(make_reward(options.reward), RewardContext(model, tokenizer, device, user.answers)),
-        observer=Observer(options.observation, tokenizer, context=context, max_new_tokens=new),
+        observer=Observer(options.observation, tokenizer, context=context, max_new_tokens=new, media=media),
+        media=media,
         cuts_in=cuts_in(user),
         max_turns=turns,
         max_new_tokens=new,

@@ -48,9 +48,10 @@ def _tokenizer_of(model: str, context: int) -> HFTokenizer:
     window = context_window(config)
     if context > window:
         raise ValueError(f"max_context_tokens={context} exceeds the {window} tokens of model {model!r}: lower it")
-    if len(tokenizer) > config.vocab_size:
+    vocabulary = config.get_text_config().vocab_size
+    if len(tokenizer) > vocabulary:
         raise ValueError(
-            f"the tokenizer of {model!r} has {len(tokenizer)} tokens, its model only {config.vocab_size}: they do not "
+            f"the tokenizer of {model!r} has {len(tokenizer)} tokens, its model only {vocabulary}: they do not "
             "belong together"
         )
     return tokenizer

@@ -221,7 +221,9 @@ class TextGenVectorEnv(BatchView):
         after, terminated, truncated, ended = endings(answers.state, turns, late, budget_cuts)
         infos, told = dict[str, Any](), dict[int, Dialogue | None]()  # told: the dialogues that end or begin, by row
         if (len(turns) or len(late)) and ended.any():
-            infos = self._output.infos(ended_episodes(self._parts, after, ended, turns, texts, talks, paid))
+            infos = self._output.infos(
+                ended_episodes(self._parts, after, ended, turns, texts, old.examples, talks, paid)
+            )
             told = {row: talks[row] for row in ended.nonzero()[0].tolist()}
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 infos = self._output.final(infos | self._output.visits(after, told), ended, after)

@@ -131,7 +131,8 @@ class BannedWords:
         return replace(spoken, finish=torch.where(bad, ILLEGAL, spoken.finish))
 
     def _columns(self, tokens: torch.Tensor) -> torch.Tensor:
-        return torch.where(tokens < 0, self._allowed.shape[1], tokens)
+        vocabulary = self._allowed.shape[1]
+        return torch.where(tokens < 0, vocabulary, tokens).clamp(max=vocabulary)  # media are borders, too
 
     def _after(self, state: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
         return self._following.take(state * self._following.shape[1] + column).long()

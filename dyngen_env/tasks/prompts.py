@@ -12,6 +12,7 @@ import numpy as np
 from dyngen_env.assets.reviews import film_continuations
 from dyngen_env.tasks.named import NAMED
 from dyngen_env.tasks.task import Task
+from dyngen_env.text.media.room import room_of
 from dyngen_env.types import Example
 
 SPLITS = ("train", "tune", "eval")
@@ -28,14 +29,18 @@ class Prompts:
             None takes those of `examples` that have a reference. Apart from `examples`, so that rewards that compare
             with a reference are not given one that nobody asked to be matched.
 
+    Attributes:
+        media: room for what an example shows.
+
     Raises:
-        ValueError: no examples.
+        ValueError: no examples, or pictures of several sizes.
     """
 
     def __init__(self, examples: Sequence[Example], written: Sequence[Example] | None = None):
         if not examples:
             raise ValueError("no prompts: expected at least one")
         self.examples = tuple(examples)
+        self.media = room_of(example.media for example in self.examples)
         self.written = tuple([e for e in examples if e.reference is not None] if written is None else written)
 
     def pick(self, uniforms: np.ndarray) -> np.ndarray:

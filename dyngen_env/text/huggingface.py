@@ -9,6 +9,16 @@ from typing import Any
 from dyngen_env.text.chat_template import ROLES, TurnTokens, following, rendered, turn_tokens
 from dyngen_env.text.token_bytes import PROBES, UnusableTokenizer, token_bytes
 
+MEDIA = (
+    "<|picture|>",
+    "<|image|>",
+    "<image>",
+    "<|image_pad|>",
+    "<image_soft_token>",
+    "[IMG]",
+    "<|sound|>",
+    "<|audio|>",
+)
 END_OF_TURN = (
     "<|im_end|>",
     "<|eot_id|>",
@@ -62,6 +72,8 @@ class HFTokenizer:
             )
             raise ValueError(f"tokenizer {self.name!r} cannot be used: {error}. Remedy: {remedy}") from error
         self.control_ids |= {i for i, data in enumerate(self.token_bytes) if not data}  # what writes nothing is no text
+        named = [hf.convert_tokens_to_ids(name) for name in MEDIA if name in hf.get_vocab()]
+        self.media_id = next((i for i in named if i in self.control_ids), None)  # stands for pictures and sounds
         self._prefix = self._before_prompts()
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ class Tokenizer(Protocol):
     """Text to token ids and back, with V = `len(tokenizer)` ids. `HFTokenizer` adapts those of Hugging Face to this.
 
     A tokenizer whose tokens carry the space after a word ("film ") may also have `word_end = b" "`: `decode` then drops
-    that space at the end of a text.
+    that space at the end of a text. One with a control token for pictures and sounds may have it as `media_id`.
     """
 
     name: str
@@ -54,8 +54,9 @@ class Tokenizer(Protocol):
 
 
 def spell(tokenizer: Tokenizer, ids: Iterable[int]) -> bytes:
-    """The bytes that ids write, one after the other. Control tokens and the -1 of empty places write none."""
-    return b"".join([tokenizer.token_bytes[i] for i in ids if i >= 0])
+    """The bytes that ids write, one after the other. Control tokens, the -1 of empty places and media write none."""
+    pieces, vocabulary = tokenizer.token_bytes, len(tokenizer.token_bytes)
+    return b"".join([pieces[i] for i in ids if 0 <= i < vocabulary])
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dyngen_env.scoring.people import Written
+from dyngen_env.text.media import NO_MEDIA, MediaRoom
 from dyngen_env.types import Dialogue, Example, Feedback
 
 
@@ -90,6 +91,18 @@ def cuts_in(user: User) -> bool:
 def most_drafts(user: User) -> int:
     """How often a turn may be written at most, as the user says by an attribute `drafts`; 1 if there is none."""
     return int(getattr(user, "drafts", 1))
+
+
+def media_of_dialogue(user: User, turns: int) -> MediaRoom:
+    """Room for what a user may show in a dialogue of so many turns.
+
+    A user, or the one that they wrap (`user.user`), says by an attribute `media` what an answer may show; without it
+    none shows anything.
+    """
+    speaker: Any = user
+    while not hasattr(speaker, "media") and hasattr(speaker, "user"):
+        speaker = speaker.user
+    return getattr(speaker, "media", NO_MEDIA).times(turns * most_drafts(user))
 
 
 def begin_after(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from dyngen_agents.data.episodes import Episode, EpisodeTokens
+from dyngen_env.lm.modalities.parts import PLACES
+from dyngen_env.text.media.tokens import message
 from dyngen_env.text.tokenizer import Tokenizer
 
 
@@ -26,16 +29,18 @@ def encoded_anew(
     ended: bool = False,
     stop: Sequence[str] = (),
     rating_tokens: bool = False,
+    places: Mapping[str, int] = PLACES,
 ) -> EpisodeTokens:
-    """The ids of an episode's texts.
+    """The ids of an episode's texts, with what was shown before them.
 
     Args:
         ended: write what ends the agent's turns, so that it can be learned: one of the stop strings, or where there are
             none an end token. A last turn whose `finish_reason` names a limit did not end by itself.
         stop: strings that end a turn. rating_tokens: whether a user's rating stands before their words.
+        places: how many tokens a picture or a sound takes, by kind.
     """
     opening = tokenizer.encode_opening if episode.answered else tokenizer.encode_prompt
-    ids, turns = list(opening(episode.example.prompt)), []
+    ids, turns = [*message(opening, episode.example.prompt, episode.example.media, places)], []
     for i, text in enumerate(episode.completions):
         is_last = i + 1 == len(episode.completions)
         ends = ended and not (is_last and episode.finish_reason in ("length", "context", "steps"))
@@ -50,8 +55,13 @@ def encoded_anew(
         if not is_last:
             answer = episode.feedback[i]
             rating = (answer.rating,) if rating_tokens and answer.rating is not None else ()
-            ids += tokenizer.encode_reply(answer.text, ids[-1], *rating)
+            reply = partial(_reply, tokenizer, ids[-1], rating)
+            ids += message(reply, answer.text, answer.media, places)
     return EpisodeTokens(model, ids, turns)
+
+
+def _reply(tokenizer: Tokenizer, last: int, rating: tuple[float, ...], text: str) -> list[int]:
+    return tokenizer.encode_reply(text, last, *rating)
 
 
 def _end_of_turn(tokenizer: Tokenizer, answered: bool, last: int) -> list[int]:

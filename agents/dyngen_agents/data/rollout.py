@@ -162,6 +162,7 @@ def _play_until_done(
                 dialogues=[talks[row] for row in rows],
                 notes=notes,
                 waited=waited,
+                media=[info["media"][row] for row in rows] if "media" in info else (),
             )
             finished.append((counted, part))
             left[rows] -= 1

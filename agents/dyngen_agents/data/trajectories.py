@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dyngen_agents.data.segments import Read, Starts, read_apart
 from dyngen_env.lm.engine.notes import Notes
+from dyngen_env.text.media import Medium
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Trajectories:
     dialogues: Sequence[list[dict[str, Any]] | None] = ()  # as `info["dialogue"]` has them; None where nobody answers
     notes: dict[str, Tensor] = field(default_factory=dict)  # what the policy attended to beside each row, if anything
     waited: Sequence[int] = ()  # token-steps for which a row stood still in an episode, or after it for other rows
+    media: Sequence[tuple[Medium, ...]] = ()  # what each episode has shown: its tokens name them, this keeps them alive
     starts: Sequence[Starts] = ()  # where the token rows of each episode begin; empty if no context could be cut
 
     def __len__(self) -> int:

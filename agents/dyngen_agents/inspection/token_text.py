@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Sequence
 
 from dyngen_env.text.huggingface import HFTokenizer
+from dyngen_env.text.media.tokens import FIRST
 from dyngen_env.text.tokenizer import Tokenizer
 
 SIGNS = {"\n": "⏎\n", "\t": "⇥\t", "\x7f": "␡"} | {chr(c): chr(0x2400 + c) for c in range(32) if c not in (9, 10)}
@@ -49,11 +50,13 @@ def token_texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
 
 
 def is_text(tokenizer: Tokenizer, token: int) -> bool:
-    """Whether a token has text at all; control tokens have none."""
-    return token not in tokenizer.control_ids and bool(tokenizer.token_bytes[token])
+    """Whether a token has text at all; control tokens have none, nor have places of media."""
+    return token not in tokenizer.control_ids and token < FIRST and bool(tokenizer.token_bytes[token])
 
 
 def _name(tokenizer: Tokenizer, token: int) -> str:
+    if token >= FIRST:
+        return "⟨media⟩"
     name = tokenizer.hf.convert_ids_to_tokens(token) if isinstance(tokenizer, HFTokenizer) else None
     return f"⟨{token}⟩" if name is None else visible(name)
 

@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dyngen_env.lm.loading.quiet import quiet
+from dyngen_env.lm.modalities import detached_encoder, encoder_of, save_encoder
+from dyngen_env.lm.modalities.multimodal import sees_by_itself
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,6 +30,7 @@ PREFIX = "base_model.model."  # of the names in a file of PEFT's
 def add_lora(lm: PreTrainedModel, rank: int, seed: int) -> None:
     """Freeze a model and add adapters to all its linear layers but the head. B is zero, so its output does not change.
 
+    An encoder of pictures and sounds has no adapters and is frozen: the reference, which is the base, has the same one.
     All linear layers, as Dettmers et al. 2023 found necessary; α = 2r, as Biderman et al. 2024 advise. The adapters are
     float32 whatever the base is.
 
@@ -41,20 +44,28 @@ def add_lora(lm: PreTrainedModel, rank: int, seed: int) -> None:
     peft = _peft()
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
     config.base_model_name_or_path = lm.name_or_path
+    if encoder := encoder_of(lm):
+        encoder.requires_grad_(False)
+    with detached_encoder(lm):
+        problem = _inject(peft, config, lm, seed)
+    if problem:
+        raise ValueError(f"no LoRA for {type(lm).__name__}: {problem}. Train it whole, without lora_rank")
+    for parameter in lm.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def _inject(peft: ModuleType, config: Any, lm: PreTrainedModel, seed: int) -> str:
+    """Add adapters; why they could not be used, or ""."""
     weights = set(lm.state_dict())
     with quiet(), torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
         torch.manual_seed(seed)
         try:
             # Not `lm.add_adapter`, which does the same but refuses every PEFT older than the one released beside it.
             peft.inject_adapter_in_model(config, lm)
-            problem = _problem(lm, weights)
+            return _problem(lm, weights)
         except Exception as error:  # PEFT raises whatever an architecture leads it to
-            problem = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-    if problem:
-        raise ValueError(f"no LoRA for {type(lm).__name__}: {problem}. Train it whole, without lora_rank")
-    for parameter in lm.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+            return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 @torch.no_grad()
@@ -106,8 +117,17 @@ def save_lm(lm: PreTrainedModel, folder: Path) -> None:
     """Write a model to a folder in Hugging Face's format.
 
     A model with adapters is written twice: whole, with the adapters merged into the weights, for `from_pretrained`; and
-    the adapters alone, in adapter/ as PEFT writes them. Training goes on from the second, since merging rounds.
+    the adapters alone, in adapter/ as PEFT writes them. Training goes on from the second, since merging rounds. An
+    encoder of pictures and sounds has files of its own (`lm.modalities.folder`).
     """
+    with detached_encoder(lm) as encoder:
+        _save_words(lm, folder)
+    if encoder is not None and not sees_by_itself(lm):
+        save_encoder(encoder, folder)
+
+
+def _save_words(lm: PreTrainedModel, folder: Path) -> None:
+    """Write a model that has no encoder."""
     if not has_lora(lm):
         lm.save_pretrained(folder)
         return

@@ -15,6 +15,7 @@ from dyngen_agents.policy.lora import has_lora
 from dyngen_env.lm.engine.capture import memory_pool
 from dyngen_env.lm.engine.heads import hidden_states
 from dyngen_env.lm.engine.notes import Notes
+from dyngen_env.lm.modalities import encoder_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +38,7 @@ class Trunk:
 
     Attributes:
         captured: whether passes with gradients run as graphs, where that is possible: on a GPU, in bfloat16 or float16,
-            without adapters.
+            without adapters and without an encoder.
     """
 
     def __init__(self, lm: PreTrainedModel):
@@ -73,7 +74,8 @@ class Trunk:
         return graph(padded(tokens))[: tokens.shape[0], : tokens.shape[1]]
 
     def _capturable(self) -> bool:
-        return self.lm.device.type == "cuda" and self.lm.dtype.itemsize == 2 and not has_lora(self.lm)
+        reads_words_alone = not has_lora(self.lm) and encoder_of(self.lm) is None
+        return self.lm.device.type == "cuda" and self.lm.dtype.itemsize == 2 and reads_words_alone
 
     def _graph(self, rows: int, columns: int) -> Callable[[Tensor], Tensor] | None:
         """The graph for a batch of this shape; None if there is none."""

@@ -1,6 +1,7 @@
 """A run's folder as a checkpoint: a Hugging Face model that `from_pretrained` loads, and what is needed to go on.
 
     config.json, model.safetensors, tokenizer files   the policy's language model
+    encoder.json, encoder.safetensors                 what it sees and hears by, if it does (see `lm.modalities`)
     adapter/                                          its low-rank adapters, if it learns by them (see `policy.lora`)
     training.safetensors                              the algorithm's tensors: optimizer, value head, ...
     discriminator.safetensors                         and the like: files of the algorithm's that others may use

@@ -9,6 +9,7 @@ from dyngen_agents.policy.reference import Reference
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.loading.fingerprint import check_unchanged
+from dyngen_env.lm.modalities.attached import check_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,7 +21,12 @@ def policy_and_reference(
     """The policy of `lm` and the reference of `untrained`, which is `lm` itself where that has adapters.
 
     Both draw tokens from the same distribution: what the env allows, by `sampling`.
+
+    Raises:
+        ValueError: the env shows media that the models cannot read.
     """
+    for model in (lm, untrained):
+        check_encoder(model, env.media.room, env.media.places)
     distribution = env.token_distribution(sampling)
     return CausalLMPolicy(lm, distribution), Reference(untrained, distribution)
 

@@ -11,6 +11,9 @@ import torch
 
 from dyngen_env.lm.engine.masks import AttentionMasks
 from dyngen_env.lm.engine.notes import Notes, embedded
+from dyngen_env.lm.modalities.attached import encoder_of
+from dyngen_env.lm.modalities.reading import model_inputs
+from dyngen_env.text.media.tokens import as_placeholders
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +25,7 @@ def whole_rows(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
 
     No attention mask is needed: under causal attention nothing before the padding can see it.
     """
-    return model.base_model(input_ids=tokens.clamp(min=0), use_cache=False).last_hidden_state
+    return model.base_model(**model_inputs(model, tokens), use_cache=False).last_hidden_state
 
 
 class CachedForward:
@@ -80,7 +83,7 @@ class CachedForward:
         Args:
             tokens: (B, L) int64 of all rows. lengths: (B,) int64, at least 1.
             end: how many cached positions are attended to; None: as many as the longest row has tokens, for which its
-                length is read on the host.
+                length is read on the host. If it is given, nothing is, and no media are looked for among the tokens.
             mask: 4-D, for attention that takes another one than `AttentionMasks` makes.
             compiled: whether inductor's version of the model runs; there must have been a run without.
         """
@@ -88,19 +91,28 @@ class CachedForward:
             tokens, lengths = tokens[rows], lengths[rows]
         column = torch.arange(1 - width, 1, device=tokens.device)
         positions = (lengths.unsqueeze(1) - 1 + column).clamp(min=0)  # (R, W)
+        inputs = self._inputs(tokens.gather(1, positions), end is None)
         end = int(lengths.max()) if end is None else end
         before, notes_from = self._before, self._notes_from
         if notes_from is not None and rows is not None:
             notes_from = notes_from[rows]
         self.slots.aim(rows, positions + before if before else positions, before + end, self._start)
         output = (self._compiled if compiled else self.model.base_model)(
-            input_ids=tokens.gather(1, positions),
+            **inputs,
             position_ids=positions,
             attention_mask=self._masks(positions, self._positions[:end], notes_from) if mask is None else mask,
             use_cache=True,
             **{self._cache_name: self.slots},
         )
         return output.last_hidden_state[:, -1]
+
+    def _inputs(self, tokens: torch.Tensor, look_for_media: bool) -> dict[str, torch.Tensor]:
+        """What the model is given for tokens (R, W)."""
+        if encoder_of(self.model) is None and tokens.shape[1] == 1:
+            return {"input_ids": tokens}
+        if look_for_media:
+            return model_inputs(self.model, tokens)
+        return {"input_ids": as_placeholders(tokens, 0)}  # those of rows that stand still
 
     def take_notes(self, notes: Notes, new: torch.Tensor, label_embedding: nn.Embedding | None = None) -> int:
         """Rows attend to these notes from now on. Reads on the host.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dyngen_env.lm.engine.masks import AttentionMasks
+from dyngen_env.lm.modalities.reading import token_embeddings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,7 +116,7 @@ def whole_rows_with_notes(
     notes = notes.trimmed()
     (rows, count, width), length = notes.tokens.shape, tokens.shape[1]
     vectors = embedded(model, notes.tokens.flatten(0, 1), notes.labels.flatten(), label_embedding)  # (N C, W, E)
-    own = model.get_input_embeddings()(tokens.clamp(min=0))
+    own = token_embeddings(model, tokens)
     at = torch.arange(length, device=tokens.device)
     positions = torch.cat([notes.positions().flatten(1), at.expand(rows, -1)], 1)
     output = model.base_model(

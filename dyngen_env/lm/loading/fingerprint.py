@@ -23,6 +23,7 @@ from dyngen_env.user_cache import user_cache
 DECISIVE = (
     *("config.json", "model*.safetensors*", "pytorch_model*.bin*", "adapter_config.json", "adapter_model*"),
     *("tokenizer*.json", "vocab.*", "merges.txt", "*.model", "chat_template*"),
+    *("encoder.json", "encoder.safetensors"),
 )
 
 LARGE = 16 << 20  # bytes of a file whose hash is worth a place on disk

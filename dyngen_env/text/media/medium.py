@@ -52,7 +52,9 @@ def interned(kind: type[Medium], array: np.ndarray) -> Medium:
     """The medium of this kind with the content of `array`, which has been checked and is copied."""
     content = np.array(array, order="C")
     content.setflags(write=False)
-    digest = hashlib.blake2b(content, digest_size=8, person=f"{kind.kind}{content.shape}".encode()[:16]).digest()
+    digest = hashlib.blake2b(
+        content.tobytes(), digest_size=8, person=f"{kind.kind}{content.shape}".encode()[:16]
+    ).digest()
     number = int.from_bytes(digest, "little") % NUMBERS
     with _lock:
         known = _alive.get(number)

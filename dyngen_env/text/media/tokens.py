@@ -9,20 +9,48 @@ there (`lm.modalities`), and an agent that knows no more than the vocabulary is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
 from dyngen_env.text.media.medium import Medium, find
 
 FIRST = 2**62  # tokens from here on are places of media
-PLACES = 2**12  # how many places a medium may have
+MOST = 2**12  # how many places a medium may have
 
 
 def span(medium: Medium, places: int) -> list[int]:
     """The tokens of a medium that takes so many places, from 1 to 4096."""
-    first = FIRST + medium.number * PLACES
+    first = FIRST + medium.number * MOST
     return list(range(first, first + places))
+
+
+def before_words(ids: Sequence[int], at: int, media: Sequence[Medium], places: Mapping[str, int]) -> list[int]:
+    """The ids of a message with its media before its words.
+
+    The last token of a message is never a place of media: where there are no words they stand before everything.
+
+    Args:
+        at: the position at which the words begin (`words_begin`). places: how many a medium takes, by kind.
+    """
+    at = at if at < len(ids) else 0
+    shown = [token for medium in media for token in span(medium, places[medium.kind])]
+    return [*ids[:at], *shown, *ids[at:]]
+
+
+def message(
+    encode: Callable[[str], list[int]], text: str, media: Sequence[Medium], places: Mapping[str, int]
+) -> list[int]:
+    """The ids of a text with media before it: `encode` puts its words among other tokens, such as those of a turn."""
+    ids = encode(text)
+    return before_words(ids, words_begin(encode), media, places) if media else ids
+
+
+def words_begin(encode: Callable[[str], list[int]]) -> int:
+    """The position at which the words begin that `encode` puts among other tokens, such as those that open a turn."""
+    without, with_words = encode(""), encode("a")
+    differ = (i for i, (a, b) in enumerate(zip(without, with_words, strict=False)) if a != b)
+    return next(differ, min(len(without), len(with_words)))
 
 
 def is_media(tokens: torch.Tensor) -> torch.Tensor:
@@ -33,13 +61,13 @@ def is_media(tokens: torch.Tensor) -> torch.Tensor:
 def numbers_and_places(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Of tokens (M,) that are places of media: whose, as `Medium.number`, and which of its places; (M,) int64 each."""
     offset = tokens - FIRST
-    return offset // PLACES, offset % PLACES
+    return offset // MOST, offset % MOST
 
 
 def media_of(tokens: Iterable[int]) -> tuple[Medium, ...]:
     """The media that a row of tokens shows, in order. Raises ValueError if nobody holds one of them any more."""
     begins = (token - FIRST for token in tokens if token >= FIRST)
-    return tuple(find(offset // PLACES) for offset in begins if offset % PLACES == 0)
+    return tuple(find(offset // MOST) for offset in begins if offset % MOST == 0)
 
 
 def as_placeholders(tokens: torch.Tensor, placeholder: int) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Pictures, speech and mixed tasks, measured: `python -m benchmarks.modalities PART`."""
