@@ -28,7 +28,7 @@ def saved_arrays(path: str | Path, names: Iterable[str], what: str, remedy: str)
         with np.load(path) as file:
             missing = sorted(set(names) - set(file.files))
             found = {} if missing else {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, OSError) as error:  # as zips break
         raise ValueError(f"{path} is no {what}, or a damaged one ({error}): {remedy}") from error
     if missing:
         raise ValueError(f"{path} has no {', '.join(missing)}, so it is no {what}: {remedy}")

@@ -14,6 +14,7 @@ from dyngen_env.users.replay import ReplayUser
 from dyngen_env.users.returning import ReturningUser
 from dyngen_env.users.scripted import ScriptedUser
 from dyngen_env.users.simulated import SimulatedUser, raters
+from dyngen_env.users.spoken import SpokenUser
 from dyngen_env.users.user import Silent, User
 
 USERS: dict[str, Callable[..., User]] = {
@@ -29,7 +30,7 @@ USERS: dict[str, Callable[..., User]] = {
     "simulated": SimulatedUser,
 }
 
-WRAPPERS: dict[str, Callable[..., User]] = {"muted": MutedUser, "returning": ReturningUser}
+WRAPPERS: dict[str, Callable[..., User]] = {"muted": MutedUser, "returning": ReturningUser, "spoken": SpokenUser}
 
 _EXPRESSIONS = Grammar("user", USERS, WRAPPERS)
 
@@ -66,6 +67,7 @@ __all__ = [
     "ScriptedUser",
     "Silent",
     "SimulatedUser",
+    "SpokenUser",
     "User",
     "make_user",
 ]

@@ -1,0 +1,1 @@
+"""Speech: voices that say what users say, and recognisers that write down what they heard."""
