@@ -23,6 +23,7 @@ from dyngen_agents.feedback.page.served_model import ServedModel, serve_model
 from dyngen_agents.feedback.page.teaching import lessons
 from dyngen_agents.feedback.page.writer import Writer
 from dyngen_agents.feedback.store import FeedbackStore
+from dyngen_env.users.speech.recogniser import Recogniser, make_recogniser
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,9 @@ class Serve(Command):
     behind_proxy: bool = False
     """A proxy on this machine, such as nginx or Caddy, passes requests on and speaks TLS with browsers. What it says in
     X-Forwarded-For and X-Forwarded-Proto is believed, and people are asked for a token."""
+    recogniser: str | None = None
+    """The folder of a Whisper model for faster-whisper, which writes down what people say into the microphone; needs
+    pip install 'dyngen-env[speech]'. Nothing that is said leaves this machine."""
     temperature: float | None = None
     """Of sampling, unless a person chooses another. By default the run's own, or 0.7."""
     threads: int | None = None
@@ -69,12 +73,21 @@ class Serve(Command):
         path = Path(self.store).expanduser()
         if path.exists():
             FeedbackStore(path).close()  # a file that is no store is said before a model is loaded
+        recogniser = None if self.recogniser is None else make_recogniser(self.recogniser)
         with page.bound(self.host, self.port) as sock:
             model = serve_model(self.model, device=self.device or "cpu", temperature=self.temperature)
-            self._serve(page, sock, model, path, token)
+            self._serve(page, sock, model, path, token, recogniser)
         return 0
 
-    def _serve(self, page: ModuleType, sock: socket, model: ServedModel, path: Path, token: str | None) -> None:
+    def _serve(
+        self,
+        page: ModuleType,
+        sock: socket,
+        model: ServedModel,
+        path: Path,
+        token: str | None,
+        recogniser: Recogniser | None,
+    ) -> None:
         """Make the store if there is none, now that nothing stands in the way, and serve."""
         with FeedbackStore(path) as store:
             secret = secret_of(Path(store.path))
@@ -84,7 +97,7 @@ class Serve(Command):
             chat = Chat(store, model, Writer(model, learner, self.threads), learner)
             ready = partial(self._ready, token=token, store=store.path)
             where = dict(host=self.host, token=token, behind_proxy=self.behind_proxy)
-            page.serve(chat, secret, sock, ready=ready, **where)
+            page.serve(chat, secret, sock, ready=ready, recogniser=recogniser, **where)
 
     def _learner(self, model: ServedModel, store: FeedbackStore) -> LiveLearner:
         """What learns while people talk, and knows what they said before; its versions are saved beside the store."""

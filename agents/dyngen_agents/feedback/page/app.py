@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dyngen_agents.feedback.page import board_routes, chat_routes, login_routes, rating_routes, why
+from dyngen_agents.feedback.page import board_routes, chat_routes, login_routes, rating_routes, speech_routes, why
 from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.chat import Chat, Moved
 from dyngen_agents.feedback.page.guard import Guard, refused
@@ -22,12 +22,13 @@ from dyngen_agents.feedback.page.login_routes import login_page
 from dyngen_agents.feedback.page.services import Services
 from dyngen_agents.feedback.page.writer import TooBusy
 from dyngen_agents.feedback.store import NotInStore, StoreError
+from dyngen_env.users.speech.recogniser import Recogniser
 
 log = logging.getLogger(__name__)
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 PAGES = {"/": "chat.html", "/rate": "rate.html", "/board": "board.html", "/login.css": "login.css"}
-ASSETS = ("style.css", "theme.js", "common.js", "chat.js", "spans.js", "turn.js", "rate.js", "board.js")
+ASSETS = ("style.css", "theme.js", "common.js", "chat.js", "spans.js", "speech.js", "turn.js", "rate.js", "board.js")
 REQUESTS_PER_SECOND, BURST = 100.0, 300  # of one person; several raters at a time take a few
 LOGINS_PER_SECOND, LOGIN_BURST = 0.5, 20  # of one address
 
@@ -40,6 +41,7 @@ def make_app(
     hosts: Iterable[str] | None = None,
     rate: Rate | None = None,
     login_rate: Rate | None = None,
+    recogniser: Recogniser | None = None,
 ) -> Starlette:
     """The page as an ASGI application.
 
@@ -48,11 +50,12 @@ def make_app(
         cookie: its name; servers on one machine need different ones, as cookies do not tell ports apart.
         hosts: names under which the server may be asked; None: any.
         rate, login_rate: how much one person may ask for, and how often one address may try to log in.
+        recogniser: writes down what people say into the microphone; None: nothing does.
     """
 
     fixed = PAGES | {f"/static/{name}": name for name in ASSETS}
     routes = [Route(path, _file(name)) for path, name in fixed.items()]
-    for module in (login_routes, chat_routes, rating_routes, board_routes, why):
+    for module in (login_routes, chat_routes, speech_routes, rating_routes, board_routes, why):
         routes += module.ROUTES
     guard = Middleware(
         Guard,
@@ -76,7 +79,7 @@ def make_app(
             Exception: _failed,
         },
     )
-    app.state.services = Services(chat, access, cookie)
+    app.state.services = Services(chat, access, cookie, recogniser)
     return app
 
 

@@ -34,6 +34,7 @@ def me(request: Request) -> Response:
             "csrf": request.state.csrf,
             "model": model.name,
             "learns": its.chat.learner is not None,
+            "hears": its.recogniser is not None,
             "settings": model.settings.record() | {"most_new_tokens": most_new_tokens(model)},
         }
     )

@@ -18,7 +18,8 @@ from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.limits import Rate
 
 MAX_BODY = 256 * 1024  # bytes of a request
-TOO_LARGE = f"a request may have {MAX_BODY} bytes: write less, or in several messages"
+MAX_SOUND = 1024 * 1024  # of a recording: half a minute
+SPEECH = "/api/speech"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN_PATHS = ("/login", "/login.css")  # all that is served to those who are not logged in
 READING = ("GET", "HEAD")
@@ -37,7 +38,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
     "Cache-Control": "no-store",
 }
 
@@ -81,14 +82,14 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        size = 0
+        size, most = 0, _most(scope["path"])
 
         async def receive_bounded() -> Message:  # of bodies that do not say how long they are
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > MAX_BODY:
-                raise HTTPException(413, TOO_LARGE)
+            if size > most:
+                raise HTTPException(413, _too_large(most))
             return message
 
         await (self._refusal(scope) or self.app)(scope, receive_bounded, send_safely)
@@ -115,8 +116,8 @@ class Guard:
             given = headers.get("x-csrf-token", "").encode("latin-1", "replace")
             if not hmac.compare_digest(given, scope["state"]["csrf"].encode()):
                 return refused(403, "the header X-CSRF-Token is missing or wrong: GET /api/me says what it is")
-        if _length(headers) > MAX_BODY:
-            return refused(413, TOO_LARGE)
+        if _length(headers) > (most := _most(path)):
+            return refused(413, _too_large(most))
         return self._too_fast(person, scope)
 
     def _too_fast(self, person: str | None, scope: Scope) -> Response | None:
@@ -135,6 +136,15 @@ class Guard:
 def refused(status: int, message: str) -> Response:
     """An answer that says in one sentence what was wrong and what to do."""
     return JSONResponse({"error": message}, status_code=status)
+
+
+def _most(path: str) -> int:
+    """How many bytes a request may have."""
+    return MAX_SOUND if path == SPEECH else MAX_BODY
+
+
+def _too_large(most: int) -> str:
+    return f"a request may have {most} bytes here: say less, or in several messages"
 
 
 def _foreign(headers: Headers, host: str) -> str:

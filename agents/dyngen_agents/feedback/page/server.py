@@ -15,6 +15,7 @@ from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.app import make_app
 from dyngen_agents.feedback.page.chat import Chat
 from dyngen_agents.feedback.page.guard import LOOPBACK
+from dyngen_env.users.speech.recogniser import Recogniser
 
 CONNECTIONS = 256  # at a time; more get a 503
 
@@ -71,6 +72,7 @@ def serve(
     token: str | None,
     ready: Callable[[str], None],
     behind_proxy: bool = False,
+    recogniser: Recogniser | None = None,
 ) -> None:
     """Serve until the process is interrupted. Answers that are half written then are kept as they are.
 
@@ -79,10 +81,11 @@ def serve(
         token: see `token_for`. ready: called with the address once it can be asked.
         behind_proxy: believe what a proxy on this machine says of who asks, and whether over TLS: cookies are for TLS
             alone then.
+        recogniser: see `make_app`.
     """
     port = sock.getsockname()[1]
     hosts = {*LOOPBACK, host} if token is None else None
-    app = make_app(chat, Access(secret, token), cookie=f"dyngen-{port}", hosts=hosts)
+    app = make_app(chat, Access(secret, token), cookie=f"dyngen-{port}", hosts=hosts, recogniser=recogniser)
     shown = f"[{host}]" if ":" in host else host
     _Server(config_of(app, behind_proxy), lambda: ready(f"http://{shown}:{port}"), chat.close).run([sock])
 

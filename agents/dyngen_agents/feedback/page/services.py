@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.chat import Chat
 from dyngen_agents.feedback.store import Person
+from dyngen_env.users.speech.recogniser import Recogniser
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -18,11 +19,13 @@ class Services:
     """Attributes:
     chat: the dialogues, and through it store, model, writer and learner.
     access: who is who. cookie: the name of the cookie that says so.
+    recogniser: writes down what people say; None if there is none.
     """
 
     chat: Chat
     access: Access
     cookie: str
+    recogniser: Recogniser | None = None
 
     def person(self, request: Request) -> Person:
         """Who sent a request that has passed the guard."""

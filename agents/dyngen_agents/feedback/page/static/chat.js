@@ -1,6 +1,7 @@
 // The chat: one dialogue, its turns, and what one can say about each.
 import { ask, attempt, begin, button, byId, make, newKey, tell } from "./common.js";
 import { prepared } from "./spans.js";
+import { aloud, microphone } from "./speech.js";
 import { drawn, say } from "./turn.js";
 
 const talk = byId("talk"), message = byId("message");
@@ -154,7 +155,10 @@ function follow(key, several, place) {
     const outcome = JSON.parse(event.data);
     article.classList.remove("writing");
     if (outcome.error) tell(outcome.error, 8);
-    else byId("status").textContent = outcome.text;
+    else {
+      byId("status").textContent = outcome.text;
+      if (!several) aloud(outcome.text);
+    }
     streams = streams.filter((other) => other !== stream);
     if (!streams.length) attempt(() => show(current.id));
   });
@@ -211,6 +215,13 @@ message.addEventListener("keydown", (event) => {
     byId("compose").requestSubmit();
   }
 });
+if (me.hears) {
+  microphone((text) => {
+    message.value = `${message.value} ${text}`.trim();
+    message.focus();
+  });
+}
+byId("aloud-label").hidden = !window.speechSynthesis;
 byId("stop").addEventListener("click", () => {
   for (const { key } of streams) attempt(() => ask(`/api/writing/${key}/stop`, {}));
 });

@@ -29,12 +29,17 @@ let csrf = "";
 
 /** Ask the server. POSTs a body if there is one; throws an Error whose message is for people. */
 export async function ask(path, body) {
+  return body === undefined ? send(path) : send(path, JSON.stringify(body), "application/json");
+}
+
+/** Ask the server as `ask` does, with a body of any type. */
+export async function send(path, body, type) {
   const options = { headers: { Accept: "application/json" } };
   if (body !== undefined) {
     options.method = "POST";
-    options.headers["Content-Type"] = "application/json";
+    options.headers["Content-Type"] = type;
     options.headers["X-CSRF-Token"] = csrf;
-    options.body = JSON.stringify(body);
+    options.body = body;
   }
   let answer;
   try {
