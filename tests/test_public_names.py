@@ -88,23 +88,28 @@ def test_every_public_name_exists_and_says_what_it_is(module):
     assert missing == set()
 
 
-def test_type_checkers_see_the_names_that_load_lazily():
+LAZY = pytest.mark.parametrize("package", [dyngen_agents, dyngen_env], ids=lambda package: package.__name__)
+
+
+@LAZY
+def test_type_checkers_see_the_names_that_load_lazily(package):
     """`__all__`, the imports under TYPE_CHECKING and the table of modules say the same."""
-    tree = ast.parse(Path(dyngen_agents.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     [block] = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
     typed = {}
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)
-        typed.update({alias.name: (node.module or "").removeprefix("dyngen_agents.") for alias in node.names})
-    assert typed.pop("__version__") == "dyngen_env"
-    assert typed == dyngen_agents._DEFINED_IN
-    assert {*typed, "__version__"} == set(dyngen_agents.__all__)
-    assert set(dyngen_agents.__all__) <= set(dir(dyngen_agents))
+        typed.update({alias.name: (node.module or "").removeprefix(f"{package.__name__}.") for alias in node.names})
+    assert typed.pop("__version__", "dyngen_env") == "dyngen_env"
+    assert typed == package._DEFINED_IN
+    assert {*typed, "__version__"} == set(package.__all__)
+    assert set(package.__all__) <= set(dir(package))
 
 
-def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="module 'dyngen_agents' has no attribute 'trian'"):
-        _ = dyngen_agents.trian  # type: ignore[attr-defined]
+@LAZY
+def test_an_unknown_name_is_an_attribute_error(package):
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'trian'"):
+        _ = package.trian
 
 
 def test_both_packages_have_one_version():
