@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +13,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-import dyngen_env
 from dyngen_agents.algorithms.registry import ALGORITHMS
 from dyngen_agents.cli.hints import command_line
 from dyngen_agents.cli.main import main
@@ -25,8 +22,7 @@ from dyngen_agents.runs.folder import find_run
 from dyngen_agents.training.metrics_log import read_metrics
 from dyngen_agents.training.train import train
 from dyngen_env.lm.distribution import SamplingConfig
-
-ROOT = Path(dyngen_env.__file__).parents[1]
+from tests.support.forked import forked, needs_fork
 
 
 @pytest.fixture
@@ -295,32 +291,19 @@ def test_temperature_is_explained_as_it_works(capsys):
     assert "Below 1 is more cautious, above 1 more varied" in words_of_help(["generate", "--help"], capsys)
 
 
+@needs_fork
 def test_ctrl_c_saves_and_says_how_to_go_on(options, tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'agents'}"}
-    command = [
-        sys.executable,
-        "-m",
-        "dyngen_agents.cli",
-        "train",
-        "ppo",
-        *options,
-        "--updates",
-        "100000",
-        "--save-every",
-        "99999",
-    ]
-    process = subprocess.Popen([*command, "--out", "run"], env=environment, stderr=subprocess.PIPE, text=True)
-    try:
+    command = ["train", "ppo", *options, "--updates", "100000", "--save-every", "99999", "--out", "run"]
+    with forked(lambda: main(command), tmp_path / "said") as process:
         until = time.monotonic() + 120
         while len(read_metrics(tmp_path / "run")) < 2:
-            assert process.poll() is None, process.stderr.read()
+            assert process.is_alive(), (tmp_path / "said").read_text()
             assert time.monotonic() < until
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 128 + signal.SIGINT
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+        assert process.exitcode == 128 + signal.SIGINT
+    said = (tmp_path / "said").read_text()
     iteration = open_checkpoint(tmp_path / "run").record["iteration"]
     assert iteration == len(read_metrics(tmp_path / "run")) >= 2
     assert "SIGINT: saving the run" in said

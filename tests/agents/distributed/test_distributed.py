@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,8 @@ import dyngen_env
 from dyngen_agents.cli.main import main
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.training.metrics_log import TENSORBOARD, read_metrics
-from tests.support.recorded_run import RUNS, record
+from tests.support.forked import forked, needs_fork
+from tests.support.recorded_run import RUNS, record, record_as
 
 ROOT = Path(dyngen_env.__file__).parents[1]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -46,16 +47,22 @@ def two_processes(*arguments):
 def recorded(tiny_model, prompts_file, tmp_path_factory):
     """recorded(name): what one process computed, and what each of two did."""
     folder = tmp_path_factory.mktemp("recorded")
-    arguments = [str(tiny_model), str(prompts_file)]
-    with two_processes("-m", "tests.support.recorded_run", *arguments, str(folder)) as launcher:
-        _, said = launcher.communicate(timeout=230)
-        assert launcher.returncode == 0, said
+    arguments = (str(tiny_model), str(prompts_file))
+    with ExitStack() as stack:
+        ranks = [
+            stack.enter_context(forked(lambda rank=rank: record_as(rank, folder, *arguments), folder / f"said-{rank}"))
+            for rank in (0, 1)
+        ]
+        for rank, process in enumerate(ranks):
+            process.join(230)
+            assert process.exitcode == 0, (folder / f"said-{rank}").read_text()
     return lambda name: (
         record(*arguments, name),
         *(load_file(folder / f"{name}-{rank}.safetensors") for rank in (0, 1)),
     )
 
 
+@needs_fork
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_learn_what_one_learns(recorded, name):
     alone, *both = recorded(name)

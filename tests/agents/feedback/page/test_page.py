@@ -5,8 +5,8 @@ The browser needs Debian's packages chromium and chromium-driver, or what is cal
 
 import http.client
 import json
-import subprocess
-import sys
+import re
+import time
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -14,11 +14,15 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install starlette uvicorn")
 
+from dyngen_agents.cli.main import main
 from dyngen_agents.feedback.page import board_routes, chat_routes, rating_routes, why
 from dyngen_agents.feedback.page.app import ASSETS, PAGES
 from dyngen_agents.feedback.page.client import PageClient, Refused
 from dyngen_agents.feedback.store import FeedbackStore
+from tests.support.forked import forked, needs_fork
 from tests.support.odd_texts import odd_texts
+
+pytestmark = needs_fork
 
 TOKEN = "correct horse"
 PWNED = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
@@ -27,14 +31,15 @@ PWNED = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
 @contextmanager
 def served(store, *options):
     """`dyngen serve dialogue-lm` in a process of its own: its address."""
-    command = [sys.executable, "-m", "dyngen_agents.cli", "serve", "dialogue-lm", "--json", "--port", "0"]
-    server = subprocess.Popen([*command, "--store", str(store), *options], stdout=subprocess.PIPE, text=True)
-    try:
-        yield json.loads(server.stdout.readline())["url"]
-    finally:
+    command = ["serve", "dialogue-lm", "--json", "--port", "0", "--store", str(store), *options]
+    said, until = store.with_name("said"), time.monotonic() + 60
+    with forked(lambda: main(command), said) as server:
+        while not (told := re.search(r"^{.*}$", said.read_text(), re.MULTILINE)):
+            assert server.is_alive() and time.monotonic() < until, said.read_text()
+            time.sleep(0.05)
+        yield json.loads(told[0])["url"]
         server.terminate()
-        server.wait(20)
-        server.stdout.close()
+        server.join(20)
 
 
 @pytest.fixture(scope="module")
