@@ -1,5 +1,6 @@
 """What every test runs under: one thread, no display, no network."""
 
+import gc
 import logging
 import os
 
@@ -17,6 +18,12 @@ torch.set_num_threads(1)  # the order of float sums, hence the last bits, depend
 # The same examples in every run; the first call into torch alone would break a deadline.
 hypothesis.settings.register_profile("dyngen", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("dyngen")
+
+
+def pytest_collection_finish():
+    """What has been imported by now stays: without this the garbage collector goes through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,10 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 BRIEFLY = {
+    "01_gym_make.py": ["--steps", "128"],
     "02_gym_make_vec.py": ["--steps", "60"],  # of 64 rows
     "03_custom_reward.py": ["--steps", "60"],
+    "05_sb3_dqn_top_k.py": ["--steps", "128"],  # as many texts are played at the end
     "06_cleanrl_ppo.py": ["--total-timesteps", "256", "--num-steps", "16", "--num-envs", "4"],
     "09_trl_grpo.py": ["--steps", "2"],  # updates, not tokens
     "10_multi_process.py": ["--updates", "1"],

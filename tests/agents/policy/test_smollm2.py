@@ -1,5 +1,7 @@
 """A real pretrained model of 135 M parameters takes one small PPO update on the CPU."""
 
+import copy
+
 import gymnasium as gym
 import torch
 
@@ -16,7 +18,7 @@ def test_smollm2_learns_from_one_batch():
         "dyngen/Sentiment-v0", num_envs=4, model="smollm2", max_new_tokens=8, output="torch", autoreset_mode="same_step"
     )
     policy = CausalLMPolicy(load_model("smollm2", fresh=True), env.token_distribution())
-    reference = Reference(load_model("smollm2"), policy.distribution)
+    reference = Reference(copy.deepcopy(policy.lm), policy.distribution)
     learner = PPO(policy, reference, PPOConfig(learning_rate=1e-5, epochs=1, minibatch_size=4, warmup_steps=0))
     batch = collect(env, learner.actor(0), 4, seed=0)
     with torch.no_grad():

@@ -123,8 +123,8 @@ def test_a_bench_audits_before_it_trains(tiny_model, prompts_file, tmp_path, cap
     (tmp_path / "d.json").write_text('{"short": "length(1)", "vowels": "matches(\'a\')"}')
     settings = dict(
         designs=str(tmp_path / "d.json"), seeds=1, updates=1, workers=1, out=str(tmp_path / "out"), eval_episodes=50,
-        episodes=8, max_new_tokens=6, model=str(tiny_model), prompts=str(prompts_file),
-        algorithm=PPOConfig(minibatch_size=8),
+        episodes=64, max_new_tokens=6, model=str(tiny_model), prompts=str(prompts_file),
+        algorithm=PPOConfig(minibatch_size=64),
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
         out = bench_rewards(RewardBench(**settings))

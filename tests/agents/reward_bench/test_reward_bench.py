@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import random
 import shutil
 import signal
@@ -30,6 +31,7 @@ from dyngen_agents.training.metrics_log import read_metrics
 from dyngen_agents.training.train import train
 from dyngen_env.lm.loading.models import load_model
 from dyngen_env.rewards import Fluency, Keywords, Sentiment, make_reward
+from tests.support.forked import needs_fork
 
 TWO = {"vowels": "matches('[aeiou]')", "even": "0.5*sentiment*length(3) - keywords('film') + 0.1*fluency"}
 
@@ -226,10 +228,10 @@ DESIGNS = {"words": "length(2)", "glad": "sentiment - length(9)"}
 
 @pytest.fixture(scope="module")
 def settings(tiny_model, prompts_file) -> dict:
-    """Of a bench that takes seconds."""
+    """Of a bench that takes seconds. Its 64 episodes are as many rows, which play the 256 that scale a reward, too."""
     return dict(
-        designs="two.json", seeds=1, updates=2, workers=1, out="out", eval_episodes=10, episodes=8, max_new_tokens=6,
-        model=str(tiny_model), prompts=str(prompts_file), algorithm=PPOConfig(minibatch_size=4),
+        designs="two.json", seeds=1, updates=2, workers=1, out="out", eval_episodes=10, episodes=64, max_new_tokens=6,
+        model=str(tiny_model), prompts=str(prompts_file), algorithm=PPOConfig(minibatch_size=32),
     )  # fmt: skip
 
 
@@ -292,7 +294,7 @@ def test_what_a_bench_leaves(finished):
         "| untrained | ",
         "| words | ",
         "`sentiment - length(9)`",
-        "1 seed, 2 updates of 8 episodes",
+        "1 seed, 2 updates of 64 episodes",
         "hacked",
     ):
         assert text in report
@@ -363,14 +365,18 @@ def test_an_interrupted_bench_ends_like_an_uninterrupted_one(bench, finished):
     assert equal(results(), results(finished))
 
 
-def test_side_by_side_equals_one_after_the_other(bench, finished):
+@needs_fork
+def test_side_by_side_equals_one_after_the_other(bench, finished, monkeypatch):
+    """By forked workers: for what the jobs do it is all the same, and spawned ones import for many seconds."""
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork)
     bench_rewards(bench(workers=2))
     assert equal(results(), results(finished))
 
 
 def test_an_error_in_training_names_the_design(bench):
     with pytest.raises(FloatingPointError, match="design 'words', seed 0: update 1 of 2 has no finite result"):
-        bench_rewards(bench(algorithm=PPOConfig(learning_rate=1e30, minibatch_size=4)))
+        bench_rewards(bench(algorithm=PPOConfig(learning_rate=1e30, minibatch_size=32)))
 
 
 @pytest.mark.parametrize(
@@ -425,8 +431,8 @@ def test_the_command(bench, finished, capsys):
     settings = bench()
     arguments = [
         "bench", "rewards", "--designs", "two.json", "--seeds", "1", "--updates", "2", "--workers", "1",
-        "--out", "here", "--eval-episodes", "10", "--episodes", "8", "--model", settings.model,
-        "--prompts", settings.prompts, "--max-new-tokens", "6", "--minibatch-size", "4",
+        "--out", "here", "--eval-episodes", "10", "--episodes", "64", "--model", settings.model,
+        "--prompts", settings.prompts, "--max-new-tokens", "6", "--minibatch-size", "32",
         "--learning-rate", "5e-4", "--kl-coef", "0.05",
     ]  # fmt: skip
     assert main([*arguments, "--json"]) == 0

@@ -76,8 +76,8 @@ def test_it_is_dummy_vec_env_without_the_loop(kind, monitor):
     if monitor:
         ours, theirs = VecMonitor(ours), VecMonitor(theirs)
     assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
-    ends = play_both(ours, theirs, lambda rng: random_actions(rng, ROWS), 400)
-    assert ends >= 200
+    ends = play_both(ours, theirs, lambda rng: random_actions(rng, ROWS), 240)
+    assert ends >= 120
 
 
 def test_envs_of_others_too():
