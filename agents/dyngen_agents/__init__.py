@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dyngen_agents.algorithms.q_learning import QLearning, QLearningConfig
     from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
     from dyngen_agents.algorithms.self_distillation import SelfDistillation, SelfDistillationConfig
+    from dyngen_agents.algorithms.vine import Vine, VineConfig
     from dyngen_agents.data.episodes import Episode, read_episodes, write_episodes
     from dyngen_agents.data.rollout import collect
     from dyngen_agents.data.trajectories import Trajectories
@@ -81,6 +82,8 @@ _DEFINED_IN = {
     "StopRequest": "distributed.interrupt",
     "TrainConfig": "runs.config",
     "Trajectories": "data.trajectories",
+    "Vine": "algorithms.vine",
+    "VineConfig": "algorithms.vine",
     "bench_rewards": "reward_bench",
     "collect": "data.rollout",
     "evaluate": "evaluation.evaluate",
@@ -132,6 +135,8 @@ __all__ = [
     "StopRequest",
     "TrainConfig",
     "Trajectories",
+    "Vine",
+    "VineConfig",
     "__version__",
     "bench_rewards",
     "collect",

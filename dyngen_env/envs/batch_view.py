@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from dyngen_env.mdp.banned import BannedWords
 from dyngen_env.mdp.dynamics import Rules
 from dyngen_env.mdp.state import ILLEGAL, TokenState
 from dyngen_env.rewards import Reward
+from dyngen_env.rewards.parts import parts_of
 from dyngen_env.types import Dialogue, Example
 
 
@@ -46,6 +49,14 @@ class BatchView(gym.vector.VectorEnv):
     def reward(self) -> Reward:
         """What is paid, bound to this env, the price of illegal tokens included."""
         return self._ledger.reward
+
+    @property
+    def asks_people(self) -> bool:
+        """Whether people are asked about what is written here: by a part of the reward, or as the user."""
+        user: Any = self._parts.user
+        while hasattr(user, "user"):  # one who changes another
+            user = user.user
+        return getattr(user, "asks_people", False) or any(part.asks_people for part in parts_of(self.reward))
 
     @property
     def reward_names(self) -> list[str]:

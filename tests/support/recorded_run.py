@@ -14,6 +14,7 @@ from dyngen_agents.algorithms.dpo import DPOConfig
 from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
+from dyngen_agents.algorithms.vine import VineConfig
 from dyngen_agents.distributed.processes import SINGLE_PROCESS, LaunchedProcesses, Processes
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.from_python import FromPython
@@ -28,6 +29,7 @@ RUNS: dict[str, tuple[AlgorithmConfig, dict[str, int]]] = {
     "rloo": (REINFORCEConfig(baseline="rloo", group_size=2), {}),
     "grpo": (GRPOConfig(group_size=2, epochs=1, minibatch_size=7, loss_normalisation="sequence"), {}),
     "dpo": (DPOConfig(group_size=2, minibatch_size=3, max_tokens=64), {}),
+    "vine": (VineConfig(forks=2, fork_every=3, epochs=1, minibatch_size=9), {}),
     "rebn": (REINFORCEConfig(baseline="rebn", minibatch_size=4), {}),
 }
 

@@ -90,6 +90,9 @@ class Play(Protocol):
     def env(self) -> TextGenVectorEnv:
         """The rows that it plays in: an algorithm may ask for its tokenizer, its task and its state."""
 
+    def learned_rewards(self, batch: Trajectories) -> Tensor:
+        """The rewards (N, L) of episodes in this env as `update` is given them: scaled, if the run scales them."""
+
     def __call__(
         self,
         actor: Callable[[int], Act],

@@ -110,9 +110,14 @@ class PolicyGradient:
         """The behaviour policy of one rollout."""
         return Actor(self.policy, seed, processes=self.processes)
 
-    def reference_logprobs(self, batch: Trajectories) -> Tensor:
-        """(N, L): the reference's log-probs of the chosen tokens, in nats; zero elsewhere."""
-        return map_in_batches(self.reference.logprobs, batch, self.max_tokens, self.processes)
+    def reference_logprobs(self, batch: Trajectories, *, shared: bool = True) -> Tensor:
+        """(N, L): the reference's log-probs of the chosen tokens, in nats; zero elsewhere.
+
+        Args:
+            shared: whether all processes have this batch, and share the work; else it is this process's own.
+        """
+        processes = self.processes if shared else SINGLE_PROCESS
+        return map_in_batches(self.reference.logprobs, batch, self.max_tokens, processes)
 
     def penalised_rewards(self, batch: Trajectories) -> tuple[Tensor, Tensor]:
         """The rewards, less β KL unless the loss has it, and the reference's log-probs, (N, L) each."""

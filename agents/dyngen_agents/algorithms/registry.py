@@ -12,6 +12,7 @@ from dyngen_agents.algorithms.ppo import PPO
 from dyngen_agents.algorithms.q_learning import QLearning
 from dyngen_agents.algorithms.reinforce import REINFORCE
 from dyngen_agents.algorithms.self_distillation import SelfDistillation
+from dyngen_agents.algorithms.vine import Vine
 from dyngen_agents.data.rollout import Act
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import CausalLMPolicy
@@ -20,6 +21,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "ppo": PPO,
     "reinforce": REINFORCE,
     "grpo": GRPO,
+    "vine": Vine,
     "behaviour-cloning": BehaviourCloning,
     "dpo": DPO,
     "adversarial": Adversarial,

@@ -24,7 +24,6 @@ from dyngen_agents.evaluation.evaluate import evaluate
 from dyngen_agents.evaluation.samples import SAMPLES
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.config import TrainConfig
-from dyngen_agents.runs.environment import asks_people
 from dyngen_agents.runs.opened_run import open_run
 from dyngen_agents.training.metrics_log import tensorboard_folder
 from dyngen_agents.training.progress import NoProgress, console
@@ -43,7 +42,7 @@ class Train(Command):
         "env", "data", "feedback", "model", "reward", "prompts", "user", "max_new_tokens", "updates", "max_minutes",
         "episodes", "num_envs", "seed", "device", "threads", "lora_rank", "out", "track", "resume", "eval_episodes",
         "json", "quiet", "learning_rate", "epochs", "minibatch_size", "baseline", "group_size", "kl_coef",
-        "top_fraction", "human", "d_weight", "d_credit",
+        "top_fraction", "human", "d_weight", "d_credit", "forks", "fork_at", "fork_every",
     )  # fmt: skip
     not_offered = ("top_k", "top_p")  # of the distribution: only its temperature can be trained with
     algorithm_named: ClassVar[bool] = False
@@ -86,7 +85,7 @@ class Train(Command):
         if stop.signal is not None:
             return 128 + stop.signal
         evaluation = None
-        if self.eval_episodes and asks_people(open_run(run).env):
+        if self.eval_episodes and open_run(run).env.asks_people:
             log.info("no evaluation, for which people would be asked: %s asks them", command_line("eval", str(run)))
         elif self.eval_episodes:
             log.info("evaluating on %d completions of prompts that were not trained on", self.eval_episodes)

@@ -61,6 +61,14 @@ class Listener(Protocol):
         """
 
 
+@runtime_checkable
+class Heeding(Protocol):
+    """An actor that does more than to choose, for the rows whose episodes count alone. It plays token by token."""
+
+    def heed(self, counted: np.ndarray) -> None:
+        """Told before the next token of each row is chosen: counted (B,) bool. Other rows have played all of theirs."""
+
+
 class Player(Protocol):
     """Writes and plays B rows of L tokens. What was chosen in the episodes that go on stands in three tensors."""
 
@@ -128,6 +136,7 @@ class TokenByToken:
     def __init__(self, env: TextGenVectorEnv, actor: Act):
         self.env, self.actor = env, actor
         self._listener = actor if isinstance(actor, Listener) else None
+        self._heeding = actor if isinstance(actor, Heeding) else None
         self._can_leave_out = type(actor) is Actor and type(actor.policy) is CausalLMPolicy
         self._goes_on = int((env.rules.outcome[0] == LIVE).nonzero()[0]) if self._can_leave_out else -1
 
@@ -146,6 +155,8 @@ class TokenByToken:
         lengths = (self._tokens >= 0).sum(1)
         if self._listener is not None:
             self._listener.hear(self.env, lengths, self._ended)
+        if self._heeding is not None:
+            self._heeding.heed(left > 0)
         action = self._act(lengths, left)
         at = lengths.unsqueeze(1)
         self.logprobs.scatter_(1, at, action.logprobs.unsqueeze(1))
@@ -207,8 +218,8 @@ class SeveralTokens:
         self._lengths_seen: list[int] = []
 
     def begin(self, tokens: Tensor) -> None:
-        rows, world = torch.arange(len(tokens), device=tokens.device), self.actor.processes
-        self.decoder.begin(self.actor.seed, rows * world.world_size + world.rank, self.actor.step)
+        self.actor.keep(None)
+        self.decoder.begin(self.actor.seed, self.actor.numbers(tokens), self.actor.step)
         for buffer in (self.logprobs, self.values, self.chosen):
             buffer.zero_()
         self._counted = np.full(len(tokens), self.actor.step)  # tokens given to each row, as the actor counts them

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from dyngen_agents.data.playing import Act, Player, player
+from dyngen_agents.data.playing import Act, Player, TokenByToken, player
 from dyngen_agents.data.segments import Columns, CutEpisodes, Starts
 from dyngen_agents.data.trajectories import Trajectories, join
 from dyngen_env.envs.vector_env import TextGenVectorEnv
@@ -54,9 +55,13 @@ def collect(
         ValueError: the env is set up otherwise, or the numbers do not divide.
     """
     _check(env, episodes, examples, seed)
-    play = partial(_play, env, player(env, actor, steps), bootstrap=bootstrap, on_token=on_token)
+    playing = player(env, actor, steps)
+
+    def play(shares: Tensor, **reset: Any) -> Trajectories:
+        return _play(env, playing, shares, partial(_reset, env, **reset), bootstrap=bootstrap, on_token=on_token)
+
     if examples is None:
-        parts = [play(quota(episodes, env.num_envs), seed=seed, options={})]
+        parts = [play(quota(episodes, env.num_envs), seed=seed)]
     else:
         parts = []
         for start in range(0, episodes, env.num_envs):
@@ -69,40 +74,66 @@ def collect(
             else:
                 parts.append(play(ones, seed=seed, options=options))
                 seed = None
-    batch = join(parts)
+    return _with_ends(env, join(parts))
+
+
+def play_on(env: TextGenVectorEnv, actor: Act, *, steps: int | None = None) -> Trajectories:
+    """Play to its end the episode that each row of an env is amid, such as those of `env.fork`, in the order of rows.
+
+    What stood in a row before is context: `completion_mask`, log-probs and rewards are those of the tokens that `actor`
+    chooses from now on. `reward_terms` are those of whole episodes. What follows a truncation counts as nothing.
+
+    Args:
+        env, actor, steps: as for `collect`.
+    """
+    # Who gives rows several tokens counts an episode's steps by itself, from its beginning on.
+    playing = TokenByToken(env, actor) if env.options.max_episode_steps else player(env, actor, steps)
+    ones = torch.ones(env.num_envs, dtype=torch.int64)
+    return _with_ends(env, _play(env, playing, ones, lambda: env.state.tokens, bootstrap=None, on_token=None))
+
+
+def _with_ends(env: TextGenVectorEnv, batch: Trajectories) -> Trajectories:
+    """Episodes of which it is told whether the agent has ended the last turn itself; each is a group of its own."""
     ended = ended_by_agent(batch.tokens, batch.completion_mask, env.rules).tolist()
     stops = [stop and reason != "illegal" for stop, reason in zip(ended, batch.finish_reasons, strict=True)]
-    return replace(batch, groups=torch.arange(episodes, device=env.device), stops=stops)
+    return replace(batch, groups=torch.arange(len(batch), device=env.device), stops=stops)
+
+
+def _reset(env: TextGenVectorEnv, **arguments: Any) -> Tensor:
+    """Begin new episodes in all rows; their tokens (B, L)."""
+    tokens, _ = env.reset(**arguments)
+    return tokens
 
 
 def _play(
     env: TextGenVectorEnv,
     player: Player,
     shares: Tensor,
+    begin: Callable[[], Tensor],
     *,
-    seed: int | Sequence[int | None] | None,
-    options: dict,
     bootstrap: Callable[[Tensor, Tensor], Tensor] | None,
     on_token: Callable[[int], None] | None,
 ) -> Trajectories:
-    """Row i plays shares[i] episodes. Rows that have played theirs go on unheeded, which keeps the batch's shape."""
+    """Row i plays shares[i] episodes. Rows that have played theirs go on unheeded, which keeps the batch's shape.
+
+    Args:
+        begin: lets the rows begin, and gives the tokens (B, L) that stand in them then.
+    """
     left = shares.numpy().copy()
     with played_by(logprobs=lambda: player.logprobs, counted=lambda: left > 0):
-        return _play_until_done(env, player, left, seed=seed, options=options, bootstrap=bootstrap, on_token=on_token)
+        return _play_until_done(env, player, left, begin(), bootstrap=bootstrap, on_token=on_token)
 
 
 def _play_until_done(
     env: TextGenVectorEnv,
     player: Player,
     left: np.ndarray,
+    tokens: Tensor,
     *,
-    seed: int | Sequence[int | None] | None,
-    options: dict,
     bootstrap: Callable[[Tensor, Tensor], Tensor] | None,
     on_token: Callable[[int], None] | None,
 ) -> Trajectories:
-    """Row i has left[i] episodes to play, which becomes 0."""
-    tokens, _ = env.reset(seed=seed, options=options)
+    """Row i, in which tokens[i] (L,) stand, has left[i] episodes to play, which becomes 0."""
     prompts = [example.prompt for example in env.examples]
     rewards = torch.zeros(tokens.shape, device=tokens.device)
     began = np.zeros_like(left)  # when each row's episode began, in steps of the batch,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards
 from dyngen_agents.data.rollout import Act, collect, quota
 from dyngen_agents.data.trajectories import Trajectories, join
 from dyngen_agents.distributed.interrupt import Stopped
@@ -100,6 +101,12 @@ class EnvPlay:
     actor_seed: int
     on_token: Callable[[int], None] | None = None
     processes: Processes = SINGLE_PROCESS
+    reward_scale: RewardScale = RewardScale()
+    missing_eos_penalty: float = 0.0
+
+    def learned_rewards(self, batch: Trajectories) -> Tensor:
+        """The rewards (N, L) of episodes as the learner learns from them."""
+        return scaled_rewards(batch, self.reward_scale, self.missing_eos_penalty)
 
     def __call__(
         self,

@@ -20,7 +20,7 @@ class Trajectories:
 
     At a position p where `completion_mask` is True the agent chose `tokens[:, p]` after reading `tokens[:, :p]`:
     `logprobs` holds the behaviour policy's log-prob of that choice, `values` the V it saw before, `rewards` what the
-    env paid for it. Elsewhere these are zero.
+    env paid for it. Elsewhere these are zero. A value is NaN where the actor made none.
 
     An episode whose context was cut stands in its row as several token rows, one behind the other (`data.segments`): at
     a position of the one that begins at b the agent has read `tokens[:, b:p]`.

@@ -57,6 +57,27 @@ def returns_to_go(rewards: Tensor, bootstrap: Tensor, completion_mask: Tensor, g
     return returns
 
 
+def segment_advantages(rewards: Tensor, values: Tensor, valued: Tensor, completion_mask: Tensor) -> Tensor:
+    """Advantages where the values of some states are known: the choices between two of these share one, undiscounted.
+
+        Âₜ = Σ rᵤ + V(s_q) − V(s_p)        summed over p ≤ u < q
+
+    s_p is the last state with a value before the choice t, s_q the next one after it; V is 0 at the end of an episode.
+    With a value at each choice that is r + V(s′) − V(s). VinePPO, Kazemnejad et al. 2024, sec. 4, whose s_p are the
+    beginnings of the steps of a proof.
+
+    rewards, values, valued (bool), completion_mask: (N, L). `values` is read where `valued`, which must be True at the
+    first choice of each episode and False where nothing was chosen. Returns (N, L).
+    """
+    segment = valued.cumsum(1)  # 1, 2, ...; 0 before the first choice
+    begins = torch.where(valued, segment, 0)
+    nothing = rewards.new_zeros(len(rewards), rewards.shape[1] + 2)
+    paid = nothing.scatter_add(1, segment, torch.where(completion_mask, rewards, 0.0))
+    value = nothing.scatter_add(1, begins, torch.where(valued, values, 0.0))  # V of each segment's first state
+    advantages = paid + value.roll(-1, dims=1) - value
+    return torch.where(completion_mask, advantages.gather(1, segment), 0.0)
+
+
 def turn_rewards(rewards: Tensor, completion_mask: Tensor) -> Tensor:
     """What the turn that each choice belongs to was paid: the sum of its tokens' rewards, zero outside the mask.
 

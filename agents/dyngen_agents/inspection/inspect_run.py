@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards
 from dyngen_agents.data.rollout import Act, collect
@@ -61,9 +62,10 @@ def inspect_run(
     opened = open_run(run, split=split, num_envs=episodes, device=device, reward=reward, user=user, with_algorithm=True)
     env, config, record = opened.env, opened.config, opened.record
 
-    batch = opened.algorithm.experience(_Play(env, episodes, seed, prompts))
     scale = RewardScale(**record["reward_scale"])
-    learned = replace(batch, rewards=scaled_rewards(batch, scale, config.missing_eos_penalty))
+    play = _Play(env, episodes, seed, prompts, scale, config.missing_eos_penalty)
+    batch = opened.algorithm.experience(play)
+    learned = replace(batch, rewards=play.learned_rewards(batch))
     diagnostics = opened.algorithm.diagnostics(learned)
     quantities, ref_logprobs = quantities_of(batch, opened.policy, opened.reference, diagnostics)
     numbers = {quantity.key: quantity.values for quantity in quantities} | {"ref_logprob": ref_logprobs}
@@ -96,6 +98,11 @@ class _Play:
     episodes: int
     seed: int
     prompts: Sequence[str]
+    scale: RewardScale
+    missing_eos_penalty: float
+
+    def learned_rewards(self, batch: Trajectories) -> Tensor:
+        return scaled_rewards(batch, self.scale, self.missing_eos_penalty)
 
     def __call__(self, actor: Callable[[int], Act], *, group_size: int = 1, bootstrap: Any = None) -> Trajectories:
         env, groups = self.env, -(-self.episodes // group_size)

@@ -21,12 +21,20 @@ class Actor:
         seed: of the sampling.
         deterministic: choose the likeliest token instead of sampling.
         processes: those that share the batch. Row i of process p samples as row i * world_size + p of a single process.
+        rows: (B,) int64, where it plays copies of some rows: those that they sample as; None: row i is row i.
     """
 
     def __init__(
-        self, policy: CausalLMPolicy, seed: int, *, deterministic: bool = False, processes: Processes = SINGLE_PROCESS
+        self,
+        policy: CausalLMPolicy,
+        seed: int,
+        *,
+        deterministic: bool = False,
+        processes: Processes = SINGLE_PROCESS,
+        rows: Tensor | None = None,
     ):
         self.policy, self.seed, self.deterministic, self.processes = policy, seed, deterministic, processes
+        self.rows = rows
         self.step = 0
         self._kept: Tensor | None = None  # (B,) of a batch, those that are asked for; None: all
 
@@ -38,11 +46,16 @@ class Actor:
         """(B,) the random numbers of the next call, which counts as made; None if the likeliest tokens are chosen."""
         if self.deterministic:
             return None
-        rows = torch.arange(len(tokens), device=tokens.device) if self._kept is None else self._kept
-        rows = rows * self.processes.world_size + self.processes.rank
+        rows = self.numbers(tokens)
         uniform = uniforms(self.seed, rows, torch.full_like(rows, self.step))
         self.step += 1
         return uniform
+
+    def numbers(self, tokens: Tensor) -> Tensor:
+        """(R,) int64: as which rows of a single process those that are asked for sample; tokens: (R, L) of them."""
+        asked = torch.arange(len(tokens), device=tokens.device) if self._kept is None else self._kept
+        rows = asked if self.rows is None else self.rows[asked]
+        return rows * self.processes.world_size + self.processes.rank
 
     def keep(self, places: Tensor | None) -> None:
         """From now on only the rows at these places (R,) of those asked for so far are asked for, in this order.

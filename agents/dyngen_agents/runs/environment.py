@@ -18,7 +18,6 @@ from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.imported import imported, is_imported
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.rewards import Reward, delayed, make_reward
-from dyngen_env.rewards.parts import parts_of
 from dyngen_env.rewards.transforms.delay import dense_where_cheap
 from dyngen_env.rewards.transforms.normalise import refuse_moving_scales
 from dyngen_env.tasks import Prompts, read_prompts
@@ -121,14 +120,6 @@ def _similar_id(name: str) -> str:
     ids = {form: full for full in gym.registry for form in (full, full.split("/")[-1])}
     near = difflib.get_close_matches(name, ids, n=1)
     return f": did you mean {ids[near[0]]!r}?" if near else ""
-
-
-def asks_people(env: TextGenVectorEnv) -> bool:
-    """Whether people are asked about what is written in the env: by a part of its reward, or as its user."""
-    user: Any = env.user
-    while hasattr(user, "user"):  # one who changes another
-        user = user.user
-    return getattr(user, "asks_people", False) or any(part.asks_people for part in parts_of(env.reward))
 
 
 def prompt_split(prompts: str | None, wanted: str) -> str | None:

@@ -232,6 +232,8 @@ class Learner:
             actor_seed=self._seed(f"{purpose}: actor"),
             on_token=on_token,
             processes=self.processes,
+            reward_scale=self.reward_scale,
+            missing_eos_penalty=self.config.missing_eos_penalty,
         )
 
     def _seed(self, stream: str) -> int:

@@ -25,7 +25,6 @@ from dyngen_agents.runs.config import (
     train_config_from,
     with_absolute_paths,
 )
-from dyngen_agents.runs.environment import asks_people
 from dyngen_agents.runs.folder import discard_run, find_run, mark_latest, new_run_folder
 from dyngen_agents.runs.from_python import CustomReward, FromPython
 from dyngen_agents.runs.from_recording import with_recorded_env
@@ -104,7 +103,7 @@ def train(
             _Loop(learner, run, stop, metrics_log, progress).run()
             if peak := describe_peak(learner.env.device):
                 progress.say(peak)
-            if processes.first and asks_people(learner.env):
+            if processes.first and learner.env.asks_people:
                 progress.say("no samples, about which people would be asked")
             elif processes.first:
                 progress.phase("sampling")

@@ -17,7 +17,8 @@ from dyngen_agents.algorithms.dpo import DPO, DPOConfig
 from dyngen_agents.algorithms.grpo import GRPO, GRPOConfig
 from dyngen_agents.algorithms.ppo import PPO, PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCE, REINFORCEConfig
-from dyngen_agents.data.shared_rollout import collect_together
+from dyngen_agents.algorithms.vine import Vine, VineConfig
+from dyngen_agents.data.shared_rollout import EnvPlay
 from dyngen_agents.policy.reference import Reference
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.types import Feedback
@@ -49,6 +50,7 @@ LEARNERS = {  # a name: the learner, its updates, the episodes of each
     "ppo, exact KL": (PPO, PPOConfig(**CLIPPED, kl_estimator="exact"), 32, 128),
     "grpo": (GRPO, GRPOConfig(**CLIPPED, group_size=8), 32, 128),
     "reinforce": (REINFORCE, REINFORCEConfig(**FAST, learning_rate=2e-2), 60, 128),
+    "vine": (Vine, VineConfig(**(CLIPPED | dict(learning_rate=5e-3)), forks=2, fork_every=1), 16, 64),
     "dpo": (DPO, DPOConfig(**FAST, learning_rate=3e-3, group_size=4, epochs=4, loss="squared"), 32, 128),
 }
 
@@ -81,12 +83,7 @@ def learned(name: str, **options) -> tuple[float, float]:
 
     before = divergence()
     for update in range(updates):
-
-        def play(actor, *, group_size=1, bootstrap=None):
-            seeds = dict(seed=10**4 * update, actor_seed=10**4 * update)  # noqa: B023
-            return collect_together(env, actor, count, **seeds, group_size=group_size)
-
-        learner.update(learner.experience(play))
+        learner.update(learner.experience(EnvPlay(env, count, seed=10**4 * update, actor_seed=10**4 * update)))
     return before, divergence()
 
 
@@ -144,8 +141,7 @@ def test_the_gradient_is_that_of_the_objective_by_enumeration(name):
         return 0.0
 
     learner.common.optimizer.step = keep
-    group_size = getattr(config, "group_size", 1)
-    batch = collect_together(env, learner.actor, count, seed=0, actor_seed=0, group_size=group_size)
+    batch = learner.experience(EnvPlay(env, count, seed=0, actor_seed=0))
     learner.update(batch)
     gradient = -found[0] * int(batch.completion_mask.sum()) / len(batch)  # the loss is a mean over tokens
     assert float((gradient - expected).norm() / expected.norm()) < 0.15

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards
-from dyngen_agents.data.rollout import collect
+from dyngen_agents.data.rollout import collect, play_on
 from dyngen_agents.policy.actor import Actor
 from dyngen_agents.policy.causal_lm import Action
 from dyngen_env.types import Example, Feedback
@@ -52,6 +52,25 @@ def test_everything_stands_at_the_token_it_belongs_to():
     assert batch.values[2, :9].tolist() == [0, 0, 0, 0, 4, 5, 6, 7, 0]
     assert batch.rewards[2, :9].tolist() == [0, 0, 0, 0, 0, 0, 0, 3, 0]
     assert batch.reward_terms["letters"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("options", [{}, dict(max_episode_steps=6)], ids=["to their ends", "up to a limit of steps"])
+@pytest.mark.parametrize("steps", [None, 4])
+def test_a_fork_is_played_on_to_the_end_that_the_episode_has(options, steps):
+    env = small_env(4, **options)
+    policy = small_policy(env)
+    whole = collect(env, Actor(policy, 0, deterministic=True), 4, seed=0)
+    env.reset(seed=0)
+    for column in range(3):
+        chosen = [row[whole.completion_mask[i]][column] for i, row in enumerate(whole.tokens)]
+        env.step(torch.stack(chosen))
+    rest = play_on(env.fork([2, 0]), Actor(policy, 0, deterministic=True), steps=steps)
+    expected = whole.take(torch.tensor([2, 0]))
+    assert torch.equal(rest.tokens, expected.tokens)
+    assert torch.equal(rest.completion_mask, expected.completion_mask & (expected.completion_mask.cumsum(1) > 3))
+    torch.testing.assert_close(rest.logprobs, expected.logprobs * rest.completion_mask, atol=1e-5, rtol=0)
+    assert (rest.texts, rest.finish_reasons) == (expected.texts, expected.finish_reasons)
+    assert torch.equal(rest.episode_returns, expected.episode_returns)  # all of it is paid at the end
 
 
 def test_an_episode_brings_its_own_dialogue():

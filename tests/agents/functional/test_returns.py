@@ -20,6 +20,7 @@ from dyngen_agents.functional.returns import (
     rebn,
     returns_to_go,
     rloo_baseline,
+    segment_advantages,
 )
 
 
@@ -81,6 +82,23 @@ def test_gae_with_lambda_zero_is_the_one_step_error():
     advantages, _ = gae(rewards, values, bootstrap, everywhere, gamma=0.9, gae_lambda=0.0)
     next_values = torch.cat([values[:, 1:], bootstrap[:, None]], dim=1)
     torch.testing.assert_close(advantages, rewards + 0.9 * next_values - values)
+
+
+def test_advantages_between_valued_states_by_hand():
+    """Choices at 1, 2, 4 and 5, paid 1, 2, 0 and 3; V(s₁) = 0.5 and V(s₄) = 4. What is no choice is not read."""
+    nan = torch.nan
+    rewards = torch.tensor([[nan, 1.0, 2.0, nan, 0.0, 3.0, nan]])
+    values = torch.tensor([[nan, 0.5, nan, nan, 4.0, nan, nan]])
+    mask = torch.tensor([[False, True, True, False, True, True, False]])
+    advantages = segment_advantages(rewards, values, mask & ~values.isnan(), mask)
+    # 1 + 2 + 4 − 0.5 for the first two, 0 + 3 + 0 − 4 for the others
+    assert advantages.tolist() == [[0.0, 6.5, 6.5, 0.0, -1.0, -1.0, 0.0]]
+
+
+def test_advantages_between_states_that_are_all_valued_are_the_one_step_errors():
+    rewards, values, bootstrap, mask = batch(seed=4)
+    expected, _ = gae(rewards, values, torch.zeros_like(bootstrap), mask, gamma=1.0, gae_lambda=0.0)
+    torch.testing.assert_close(segment_advantages(rewards, values, mask, mask), expected, atol=1e-5, rtol=0)
 
 
 @given(seed=st.integers(0, 2**32 - 1), left=st.integers(0, 5), right=st.integers(0, 5))

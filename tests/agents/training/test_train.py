@@ -22,6 +22,7 @@ from dyngen_agents.algorithms.feedback_conditioned import FeedbackConditionedCon
 from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
+from dyngen_agents.algorithms.vine import VineConfig
 from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards, standardising
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.distributed.interrupt import StopRequest
@@ -124,15 +125,16 @@ def test_what_a_run_leaves(tiny_config, tmp_path):
         REINFORCEConfig(baseline="rloo", group_size=2),
         GRPOConfig(epochs=2, minibatch_size=4, group_size=4),
         DPOConfig(epochs=2, minibatch_size=2, group_size=2, kl_target=0.1, kl_horizon=50),
+        VineConfig(epochs=2, minibatch_size=4, forks=1, fork_at="turns", kl_target=0.1, kl_horizon=50),
     ],
-    ids=["ppo", "reinforce", "grpo", "dpo"],
+    ids=["ppo", "reinforce", "grpo", "dpo", "vine"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
     settings = tiny_config(updates=4, normalise_reward=True, missing_eos_penalty=0.1, seed=5)
     whole = train(replace(settings, out="whole"), algorithm, reward=TextReward(vowels))
     stop = StopRequest()
-    # 256 completions measure the scale; the 20th after them is in the third update.
-    interrupted = StopsAfter(256 + 20, stop)
+    # 256 completions measure the scale; the 20th after them is in the third update, the 40th if each is forked once.
+    interrupted = StopsAfter(256 + (40 if isinstance(algorithm, VineConfig) else 20), stop)
     run = train(replace(settings, out="parts"), algorithm, reward=interrupted, stop=stop)
     assert open_checkpoint(run).record["iteration"] == 2
     assert (run / "samples.md").exists()
