@@ -108,6 +108,10 @@ class BannedWords:
         """(..., V) bool: the tokens that complete no banned word, in each of the automaton's states (...)."""
         return self._allowed[state]
 
+    def completes(self, state: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """(...) bool: whether each of the tokens (...) completes a banned word, after the automaton's states (...)."""
+        return ~self._allowed[state, tokens]
+
     def fewest_allowed(self, legal: torch.Tensor) -> int:
         """How many of the `legal` tokens (V,) bool complete no banned word, in the state where they are fewest."""
         counts = [(part & legal).sum(1).min() for part in self._allowed.split(1024)]
@@ -127,7 +131,7 @@ class BannedWords:
             spoken: the state after them, which does not know of banned words.
         """
         state = self.state(before.tokens, before.length)
-        bad = before.live & ~self._allowed[state, actions]
+        bad = before.live & self.completes(state, actions)
         return replace(spoken, finish=torch.where(bad, ILLEGAL, spoken.finish))
 
     def _columns(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,7 @@ from torch import Tensor
 from dyngen_agents.data.encoding import encoded_anew
 from dyngen_agents.data.episode_store import EpisodeStore, StoredEpisode
 from dyngen_agents.data.episodes import EPISODES, Episode, EpisodeTokens, as_record, read_episodes, recorded
+from dyngen_agents.data.forbidden_tokens import ForbiddenTokens
 from dyngen_agents.data.rollout import Act, can_be_cut, collect
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.loading.models import context_window, load_config, load_tokenizer
@@ -108,8 +109,9 @@ def recording_of(data: str | Path) -> dict[str, Any]:
 def read_recorded(data: str | Path, env: TextGenVectorEnv) -> EpisodeStore:
     """Recorded episodes in the vocabulary of an env.
 
-    Tokens that were recorded are taken as they are; other texts are encoded, with what ends a turn. What was paid for
-    each token is what was recorded of it; else `reward` is paid at the end; else every rating of a user with the last
+    Tokens that were recorded are taken as they are; other texts are encoded, with what ends a turn. Episodes that are
+    too long, or that the agent of this env could not have written, are left out, with a warning. What was paid for each
+    token is what was recorded of it; else `reward` is paid at the end; else every rating of a user with the last
     token of the turn that was rated; else nothing.
 
     Args:
@@ -117,7 +119,7 @@ def read_recorded(data: str | Path, env: TextGenVectorEnv) -> EpisodeStore:
 
     Raises:
         FileNotFoundError: there are no episodes. ValueError: a line is no episode, the tokens are of another
-            vocabulary, or every episode is too long for the model; the message says what to do.
+            vocabulary, or every episode would be left out; the message says what to do.
     """
     file, about = _episodes_file(Path(data)), recording_of(data)
     episodes = read_episodes(file)
@@ -154,7 +156,14 @@ def read_recorded(data: str | Path, env: TextGenVectorEnv) -> EpisodeStore:
         log.warning(
             "%s: %d of %d episodes have more than %d tokens and are left out", file, too_long, len(episodes), window
         )
-    return EpisodeStore(store)
+    forbidden = ForbiddenTokens(env)
+    writable = forbidden.without(store)
+    if forbidden.episodes:
+        left_out = f"{file}: of {len(store)} episodes, {forbidden} are left out: train without the bans, or on other data"
+        if not writable:
+            raise ValueError(left_out)
+        log.warning("%s", left_out)
+    return EpisodeStore(writable)
 
 
 def tokenizer_fingerprint(tokenizer: Tokenizer) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from dyngen_agents.data.episode_store import EpisodeStore, StoredEpisode
+from dyngen_agents.data.forbidden_tokens import ForbiddenTokens
 from dyngen_agents.data.offline import check_vocabulary
 from dyngen_agents.feedback.recordings import HIGHEST_RATING, NO_OPINION, DialoguePath, Opinions, opinions, paths
 from dyngen_agents.feedback.store import FeedbackStore, Turn
@@ -63,31 +64,38 @@ def read_rated(file: str | Path, env: TextGenVectorEnv, until: int) -> RatedEpis
         for dialogue in store.dialogues():
             for path in paths(store, dialogue):
                 found.add(path)
-    left_out = (
-        f"{found.unknown} rated turns of which nobody knows which policy wrote them and how likely their tokens were, "
-        f"and {found.wide} episodes of more than the {window} tokens that the model can hold"
-    )
-    if not found.episodes:
-        why = f", but {left_out}" if found.unknown or found.wide else ": nobody has rated what a model wrote in it yet"
+    others = sorted({turn.model.name for _, turns in found.pieces for turn in turns if turn.model} - {env.model})
+    for name in others:
+        check_vocabulary(Path(file), name, env)
+    forbidden = ForbiddenTokens(env)
+    pieces = [(episode, turns) for episode, turns in found.pieces if forbidden.without([episode])]
+    counted = {
+        f"{found.unknown} rated turns of which nobody knows which policy wrote them and how likely their tokens were": (
+            found.unknown
+        ),
+        f"{found.wide} episodes of more than the {window} tokens that the model can hold": found.wide,
+        f"{forbidden}": forbidden.episodes,
+    }
+    left_out = ", and ".join(reason for reason, count in counted.items() if count)
+    if not pieces:
+        why = f", but {left_out}" if left_out else ": nobody has rated what a model wrote in it yet"
         raise ValueError(
             f"{file} has nothing to learn from{why}. What can be learned from, once people have rated it, is turns of "
             "`dyngen serve`, and those that runs and `dyngen record` have played with a reward such as "
             f"human('{file}', 'deferred')"
         )
-    if found.unknown or found.wide:
+    if left_out:
         log.warning("%s: left out are %s", file, left_out)
-    stamps = {turn.model for turn in found.turns}
-    others = sorted({stamp.name for stamp in stamps if stamp} - {env.model})
-    for name in others:
-        check_vocabulary(Path(file), name, env)
+    learned = [turn for _, turns in pieces for turn in turns]
     if others:
-        written = sum(turn.model is not None and turn.model.name in others for turn in found.turns)
+        written = sum(turn.model is not None and turn.model.name in others for turn in learned)
         log.info(
             "%s: %d of %d turns were written by %s, not by %s: they teach it less, the less it would have written them",
-            file, written, len(found.turns), ", ".join(others), env.model,
+            file, written, len(learned), ", ".join(others), env.model,
         )  # fmt: skip
-    learned = {number for turn in found.turns for number in said.get(turn.id, NO_OPINION).feedback}
-    return RatedEpisodes(EpisodeStore(found.episodes), tuple(sorted(learned)), until, len(stamps))
+    feedback = {number for turn in learned for number in said.get(turn.id, NO_OPINION).feedback}
+    episodes = EpisodeStore([episode for episode, _ in pieces])
+    return RatedEpisodes(episodes, tuple(sorted(feedback)), until, len({turn.model for turn in learned}))
 
 
 def note_use(file: str | Path, run: Path, feedback: Sequence[int]) -> None:
@@ -102,12 +110,14 @@ class _Found:
     Args:
         said: what people have said, by the id of the turn. window: the most tokens of an episode.
         end_ids: tokens by which the agent ends a turn itself.
+
+    Attributes:
+        pieces: the episodes, each with its turns.
     """
 
     def __init__(self, said: dict[int, Opinions], window: int, end_ids: frozenset[int]):
         self.said, self.window, self.end_ids = said, window, end_ids
-        self.episodes: list[StoredEpisode] = []
-        self.turns: list[Turn] = []
+        self.pieces: list[tuple[StoredEpisode, list[Turn]]] = []
         self.unknown, self.wide = 0, 0
         self._taken: set[int] = set()
 
@@ -123,8 +133,7 @@ class _Found:
             if len(_ids(turns[-1])) > self.window:
                 self.wide += 1
             else:
-                self.episodes.append(self._episode(path.prompt, turns))
-                self.turns += turns
+                self.pieces.append((self._episode(path.prompt, turns), turns))
 
     def _rating(self, turn: Turn) -> float | None:
         return self.said.get(turn.id, NO_OPINION).rating

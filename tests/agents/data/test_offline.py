@@ -93,6 +93,18 @@ def test_what_is_too_long_is_left_out(tmp_path, caplog):
         read(tmp_path, lines[1])
 
 
+def test_what_the_agent_may_not_write_is_left_out(tmp_path, caplog):
+    lines = [
+        {"prompt": "a", "text": "b"},
+        {"prompt": "a", "text": "b bad x bad"},
+        {"prompt": "a bad", "text": "b"},  # a prompt may be what it likes
+    ]
+    assert len(read(tmp_path, *lines, banned="bad")) == 2
+    assert "of 3 episodes, 1 episodes with tokens that the agent may not write in this env ('d' 2 times)" in caplog.text
+    with pytest.raises(ValueError, match=r"of 1 episodes, 1 episodes with tokens .* train without the bans"):
+        read(tmp_path, lines[1], banned="bad")
+
+
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir()], ids=["nothing", "empty"])
 def test_no_episodes(tmp_path, make):
     make(tmp_path / "D")

@@ -127,6 +127,8 @@ def test_what_cannot_be_learned_from_is_named(file, caplog):
     assert len(read_rated(file, env, 2).episodes) == 1
     assert "left out are 1 rated turns" in caplog.text
     assert f"1 of 1 turns were written by bytes, not by {env.model}" in caplog.text
+    with pytest.raises(ValueError, match=r"and 1 episodes with tokens that the agent may not write .*'b' 1 times"):
+        read_rated(file, small_env(1, banned="ab"), 2)
 
 
 def test_who_is_forgotten_is_told_which_runs_learned(file, tmp_path):
