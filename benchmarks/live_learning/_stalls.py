@@ -13,7 +13,7 @@ import torch
 from rich.table import Table
 
 from dyngen_agents.feedback.live import LiveConfig, LiveLearner, RatedTurn
-from dyngen_agents.feedback.live.learner import NICENESS
+from dyngen_agents.feedback.live.background import NICENESS
 from dyngen_agents.feedback.page.served_model import serve_model
 
 TURNS, TOKENS, CONTEXT = 15, 20, 64

@@ -43,6 +43,7 @@ class Behaviour:
         sampling: temperature and the like.
         logprobs: gives the log-probs of the tokens that it has chosen in B rows, (B, L) float32, nats.
         counted: gives the rows whose episodes count, (B,) bool: nobody is asked about others.
+        asks: whether people may be asked about what it writes. If not, they say nothing, and what they pay is 0.
     """
 
     model: str = ""
@@ -51,6 +52,7 @@ class Behaviour:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     logprobs: Callable[[], torch.Tensor] | None = None
     counted: Callable[[], np.ndarray] | None = None
+    asks: bool = True
 
 
 _behaviour: ContextVar[Behaviour] = ContextVar("behaviour", default=Behaviour())  # noqa: B039  it is frozen
@@ -117,7 +119,7 @@ class Question:
     @property
     def counts(self) -> bool:
         """Whether the answer is wanted."""
-        return self.written is None or self.written.counts
+        return _behaviour.get().asks and (self.written is None or self.written.counts)
 
     @property
     def key(self) -> tuple[str, bool]:

@@ -19,7 +19,7 @@ from dyngen_agents.cli.options import Command
 from dyngen_agents.data.episodes import EPISODES, Episode, read_episodes
 from dyngen_agents.feedback.agreement import LEVELS, agreement
 from dyngen_agents.feedback.asking import ask
-from dyngen_agents.feedback.store import KINDS, FeedbackStore, StoredFeedback
+from dyngen_agents.feedback.store import KINDS, FeedbackStore, StoredFeedback, filling
 from dyngen_agents.runs.folder import find_run
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Feedback(Command):
         if self.forget is not None and self.ask is not None:
             raise ValueError("--ask and --forget are two commands: give one of them")
         episodes = None if self.ask is None else _episodes_of(self.ask)  # before a store is made for nothing
-        with FeedbackStore(self.file, create=episodes is not None) as store:
+        with FeedbackStore(self.file, create=False) if episodes is None else filling(self.file) as store:
             if self.forget is not None:
                 return self._forget(store, self.forget)
             if episodes is not None:

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from dyngen_agents.cli.options import Command
 from dyngen_agents.feedback.exchange import import_rows, read_rows
-from dyngen_agents.feedback.store import FeedbackStore
+from dyngen_agents.feedback.store import filling
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ class Import(Command):
     """Print one JSON object, {"dialogues", "turns", "feedback"}, to standard output: what is new."""
 
     def execute(self) -> int:
-        """Import all rows or none, and say what is new."""
+        """Import all rows or none, and say what is new. Where nothing could be imported, no store is made."""
         rows = read_rows(self.file)
-        with FeedbackStore(self.store) as store:
+        with filling(self.store) as store:
             added = import_rows(store, rows, self.person, self.file)
         log.info(
             "%d rows: %d dialogues, %d turns and %d pieces of feedback are new in %s",

@@ -20,8 +20,11 @@ from dyngen_agents.runs.environment import draw_examples
 from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.opened_run import open_run
 from dyngen_env.envs.vector_env import TextGenVectorEnv
+from dyngen_env.scoring.people import played_by
 from dyngen_env.types import Example
 from dyngen_env.users import User
+
+NOBODY_ASKED = "People were not asked about these episodes: what they pay is 0 here, and they say nothing."
 
 
 def inspect_run(
@@ -38,6 +41,8 @@ def inspect_run(
     """Play some episodes with a run's policy and collect the numbers of each token that it chose.
 
     They are what training computes from: log-probs, rewards, and the quantities of the run's algorithm.
+
+    People are not asked about the episodes: where they pay or answer, they pay 0 and say nothing.
 
     The prompts are the first ones of `dyngen eval` with this seed, unless others are given.
 
@@ -64,7 +69,8 @@ def inspect_run(
 
     scale = RewardScale(**record["reward_scale"])
     play = _Play(env, episodes, seed, prompts, scale, config.missing_eos_penalty)
-    batch = opened.algorithm.experience(play)
+    with played_by(asks=False):
+        batch = opened.algorithm.experience(play)
     learned = replace(batch, rewards=play.learned_rewards(batch))
     diagnostics = opened.algorithm.diagnostics(learned)
     quantities, ref_logprobs = quantities_of(batch, opened.policy, opened.reference, diagnostics)
@@ -82,7 +88,11 @@ def inspect_run(
             "sampling": asdict(config.sampling),
         },
         "quantities": [dict(key=q.key, label=q.label, about=q.about, unit=q.unit, signed=q.signed) for q in quantities],
-        "notes": [*diagnostics.notes, *notes_on_scale(scale, config.missing_eos_penalty)],
+        "notes": [
+            *diagnostics.notes,
+            *notes_on_scale(scale, config.missing_eos_penalty),
+            *([NOBODY_ASKED] if env.asks_people else []),
+        ],
         "episodes": [
             episode_record(env.tokenizer, opened.policy, opened.reference, batch, numbers, row)
             for row in range(len(batch))

@@ -121,17 +121,20 @@ def test_people_are_asked_about_episodes(tmp_path, capsys):
         (["feedback", "feedback.db", "--forget", "nobody"], 2, "is called 'nobody'"),
         (["feedback", "feedback.db", "--forget", "zoe", "--ask", "x"], 2, "give one of them"),
         (["feedback", "new.db", "--ask", "no-such-run"], 2, "no-such-run"),
+        (["feedback", "new.db", "--ask", "one.jsonl", "--kind", "preference"], 2, "none of 1 prompts has two different"),
         (["export", "feedback.db", "--format", "unpaired", "--out", "nodir/x.jsonl"], 2, "nodir is no folder: make it"),
         (["export", "feedback.db"], 2, "nothing for the format preference: it holds 4 dialogues and feedback"),
         (["export", "feedback.db", "--format", "unpaired", "--out", "x.csv"], 2, "expected .jsonl or .parquet"),
         (["import", "none.jsonl", "--store", "new.db"], 2, "no file none.jsonl"),
         (["import", "bad.jsonl", "--store", "feedback.db"], 2, "bad.jsonl, row 1: label is 1"),
+        (["import", "bad.jsonl", "--store", "new.db"], 2, "bad.jsonl, row 1: label is 1"),
     ],
 )
 def test_wrong_input_is_one_line(file, tmp_path, capsys, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("my notes " * 200)
     (tmp_path / "empty.db").touch()
+    (tmp_path / "one.jsonl").write_text('{"prompt": "p", "text": "t"}')
     (tmp_path / "bad.jsonl").write_text('{"completion": "c", "label": 1}')
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE recipes (name TEXT)")

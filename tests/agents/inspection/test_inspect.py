@@ -13,7 +13,7 @@ from dyngen_agents.algorithms.grpo import GRPOConfig
 from dyngen_agents.algorithms.ppo import PPOConfig
 from dyngen_agents.algorithms.reinforce import REINFORCEConfig
 from dyngen_agents.cli.main import main
-from dyngen_agents.inspection.inspect_run import inspect_run
+from dyngen_agents.inspection.inspect_run import NOBODY_ASKED, inspect_run
 from dyngen_agents.inspection.page import page
 from dyngen_agents.training.train import train
 from dyngen_env.lm.distribution import SamplingConfig
@@ -128,6 +128,16 @@ def test_a_run_in_groups_is_inspected_in_groups(tiny_config):
         twin = sum(token["learned"] for token in tokens_of(other))
         last = tokens_of(mine)[-1]
         assert last["advantage"] == pytest.approx(last["learned"] - twin, abs=1e-4)
+
+
+@pytest.mark.parametrize("settings", [dict(reward="human('f.db')"), dict(user="page('f.db')", max_turns=2)])
+def test_people_are_not_asked(tiny_config, tmp_path, settings):
+    """A run that waits for them would wait here, too: nobody is there."""
+    config = tiny_config(max_context_tokens=100, max_minutes=1e-9, **settings)
+    data = inspect_run(train(config), 2)
+    assert NOBODY_ASKED in data["notes"]
+    assert {t["reward"] for episode in data["episodes"] for t in tokens_of(episode)} <= {0.0}
+    assert not (tmp_path / "f.db").exists()
 
 
 def test_a_run_of_grpo_shows_advantages_within_groups(tiny_config):

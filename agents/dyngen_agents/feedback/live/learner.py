@@ -23,8 +23,6 @@ weights: they are named to whoever forgets, and `reset` is rid of them.
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -34,6 +32,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from dyngen_agents.feedback.live.background import go_last
 from dyngen_agents.feedback.live.config import LiveConfig
 from dyngen_agents.feedback.live.ledger import Ledger, NoLedger
 from dyngen_agents.feedback.live.log import RatedTurn, TurnLog
@@ -48,8 +47,6 @@ from dyngen_env.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-NICENESS = 10  # of the background thread: where cores are few, those who serve go first
 
 log = logging.getLogger(__name__)
 
@@ -159,31 +156,41 @@ class LiveLearner:
         with self._changed:
             return self._versions.named(self._versions.current)
 
-    def undo(self) -> Version:
+    def undo(self, person: str | None = None) -> Version:
         """Take back the latest thing learned: a turn that no version has learned from yet, or else the current version.
+
+        Args:
+            person: takes back what they have said themselves; None: what anybody has said.
 
         Returns:
             the version that the next turn will be written by.
 
         Raises:
-            ValueError: there is no such thing.
+            ValueError: there is no such thing. NotTheirs: others have said it, too.
         """
         with self._changed:
             current = self._versions.named(self._versions.current)
-            if self._pending:
-                self._take_back(self._pending[-1:])
+            if own := [turn for turn in self._pending if person in (None, self._log[turn].person)]:
+                self._take_back(own[-1:])
             elif current.before:
+                self._log.require_own(person, current.turns, current.name)
                 self._versions.use(current.before)
                 self._take_back(current.turns)
             else:
                 raise ValueError(f"there is nothing to undo: {current.name} is in use, and nothing was said since then")
         return self.current
 
-    def reset(self) -> Version:
-        """Forget everything: the model is the one that learning began with. Versions stay saved, and are listed."""
+    def reset(self, person: str | None = None) -> Version:
+        """Forget everything: the model is the one that learning began with. Versions stay saved, and are listed.
+
+        Args:
+            person: who asks; None: whoever serves. Raises NotTheirs if others have taught the model.
+        """
         with self._changed:
+            turns = [turn.turn for turn in self._log.all()]
+            self._log.require_own(person, turns, "the model")
             self._versions.use(BASE)
-            self._take_back([turn.turn for turn in self._log.all()])
+            self._take_back(turns)
         return self.current
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -233,7 +240,7 @@ class LiveLearner:
 
     def _work(self) -> None:
         """What the background thread does: an update whenever one is due, until it is stopped."""
-        _go_last(self.config.threads)
+        go_last(self.config.threads)
         while True:
             with self._changed:
                 self._busy = False
@@ -288,10 +295,3 @@ def _policy_of(lm: PreTrainedModel, distribution: TokenDistribution, labels: nn.
     policy = CausalLMPolicy(lm, distribution)
     policy.label_embedding = policy.engine.label_embedding = labels
     return policy
-
-
-def _go_last(threads: int) -> None:
-    """Few threads and a low priority for what the calling thread computes."""
-    torch.set_num_threads(threads)
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own, and that of the process would change
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

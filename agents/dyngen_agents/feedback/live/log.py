@@ -13,6 +13,10 @@ from dyngen_agents.policy.feedback_memory import FeedbackMemory, Note, write_not
 from dyngen_env.text.tokenizer import Tokenizer
 
 
+class NotTheirs(ValueError):
+    """Somebody wants to take back what others have said."""
+
+
 @dataclass(frozen=True, slots=True)
 class RatedTurn:
     """A turn of the agent, and what a person has said of it.
@@ -87,6 +91,18 @@ class TurnLog:
         """Forget turns. Those that it does not have are none of its business."""
         for turn in turns:
             self._turns.pop(turn, None)
+
+    def require_own(self, person: str | None, turns: Iterable[int | str], what: str) -> None:
+        """Raises NotTheirs if somebody else than a person has rated one of these turns; None: anybody may.
+
+        Args:
+            what: what learned from them, for the message.
+        """
+        known = (self._turns.get(turn) for turn in turns)
+        if person is not None and any(turn is not None and turn.person != person for turn in known):
+            raise NotTheirs(
+                f"{what} has learned from what others have said, too: whoever serves the model can take that back"
+            )
 
     def all(self) -> list[RatedTurn]:
         """All turns that it has, oldest first."""

@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+from dyngen_agents.feedback.store import Person
+
 DAYS = 30  # that a cookie counts
 LONGEST_NAME = 40  # characters of a new pseudonym
 QUALITIES = ("amber", "brisk", "calm", "deft", "early", "fond", "gentle", "keen", "lucid", "merry", "quiet", "swift")
@@ -40,33 +42,37 @@ class Access:
         given = hashlib.sha256(token.encode("utf-8", "replace")).digest()
         return self._token is None or hmac.compare_digest(given, hashlib.sha256(self._token).digest())
 
-    def cookie(self, person: str) -> str:
+    def cookie(self, person: Person) -> str:
         """A cookie that says who somebody is."""
-        name = base64.urlsafe_b64encode(person.encode()).decode().rstrip("=")
-        claim = f"{name}.{int(time.time()) + DAYS * 86400}"
-        return f"{claim}.{self._sign('cookie', claim)}"
+        who = base64.urlsafe_b64encode(_identity(person)).decode().rstrip("=")
+        claim = f"{who}.{int(time.time()) + DAYS * 86400}"
+        return f"{claim}.{self._sign('person', claim)}"
 
-    def person_of(self, cookie: str) -> str | None:
-        """Who a cookie says somebody is; None if it is forged, damaged or too old."""
+    def person_of(self, cookie: str) -> tuple[int, str] | None:
+        """Who a cookie says somebody is, by id and pseudonym; None if it is forged, damaged or too old.
+
+        The person may have been forgotten since. Nobody else ever gets their id, though perhaps their pseudonym.
+        """
         claim, _, signature = cookie.rpartition(".")
-        if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign("cookie", claim).encode()):
+        if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign("person", claim).encode()):
             return None
-        name, _, until = claim.partition(".")
+        who, _, until = claim.partition(".")
         if int(until) < time.time():
             return None
-        return base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+        number, _, name = base64.urlsafe_b64decode(who + "=" * (-len(who) % 4)).decode().partition(" ")
+        return int(number), name
 
     def csrf(self, cookie: str) -> str:
         """What a request that changes something must bring in a header, which other sites cannot set or know."""
         return self._sign("csrf", cookie)
 
-    def code(self, person: str) -> str:
+    def code(self, person: Person) -> str:
         """By which a person shows in another browser that a pseudonym is theirs."""
-        digest = hmac.new(self._key, b"code\0" + person.encode(), hashlib.sha256).digest()
+        digest = hmac.new(self._key, b"code\0" + _identity(person), hashlib.sha256).digest()
         letters = base64.b32encode(digest).decode().lower()[:12]
         return "-".join(letters[i : i + 4] for i in (0, 4, 8))
 
-    def is_code(self, person: str, code: str) -> bool:
+    def is_code(self, person: Person, code: str) -> bool:
         """Whether this is the person's code, however it is spaced."""
         given = "".join(code.lower().split()).replace("-", "").encode("utf-8", "replace")
         return hmac.compare_digest(given, self.code(person).replace("-", "").encode())
@@ -74,6 +80,10 @@ class Access:
     def _sign(self, purpose: str, text: str) -> str:
         digest = hmac.new(self._key, f"{purpose}\0{text}".encode("utf-8", "replace"), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _identity(person: Person) -> bytes:
+    return f"{person.id} {person.name}".encode()
 
 
 def secret_of(store: Path) -> bytes:

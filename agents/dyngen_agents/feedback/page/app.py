@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -13,15 +14,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from dyngen_agents.feedback.live.log import NotTheirs
 from dyngen_agents.feedback.page import board_routes, chat_routes, login_routes, rating_routes, speech_routes, why
 from dyngen_agents.feedback.page.access import Access
+from dyngen_agents.feedback.page.board import Board
 from dyngen_agents.feedback.page.chat import Chat, Moved
 from dyngen_agents.feedback.page.guard import Guard, refused
 from dyngen_agents.feedback.page.limits import Rate
 from dyngen_agents.feedback.page.login_routes import login_page
 from dyngen_agents.feedback.page.services import Services
 from dyngen_agents.feedback.page.writer import TooBusy
-from dyngen_agents.feedback.store import NotInStore, StoreError
+from dyngen_agents.feedback.store import FeedbackStore, NotInStore, StoreError
 from dyngen_env.users.speech.recogniser import Recogniser
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ def make_app(
         access=access,
         cookie=cookie,
         hosts=hosts,
+        known=partial(_known, chat.store),
         login_page=login_page(access.asks_for_token),
         rate=rate or Rate(REQUESTS_PER_SECOND, BURST),
         login_rate=login_rate or Rate(LOGINS_PER_SECOND, LOGIN_BURST),
@@ -73,14 +77,20 @@ def make_app(
             HTTPException: _refused,
             NotInStore: _not_there,
             Moved: _moved,
+            NotTheirs: _not_theirs,
             TooBusy: _too_busy,
             ValueError: _wrong,
             StoreError: _not_stored,
             Exception: _failed,
         },
     )
-    app.state.services = Services(chat, access, cookie, recogniser)
+    app.state.services = Services(chat, access, cookie, Board(chat.store), recogniser)
     return app
+
+
+def _known(store: FeedbackStore, number: int, name: str) -> bool:
+    """Whether there is a person of that id and pseudonym in a store."""
+    return [person.id for person in store.people(name)] == [number]
 
 
 def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
@@ -105,6 +115,10 @@ def _not_there(_: Request, error: Exception) -> Response:
 
 def _moved(_: Request, error: Exception) -> Response:
     return refused(409, str(error))
+
+
+def _not_theirs(_: Request, error: Exception) -> Response:
+    return refused(403, str(error))
 
 
 def _too_busy(_: Request, error: Exception) -> Response:

@@ -14,40 +14,20 @@ from dyngen_agents.feedback.live.learner import LiveLearner
 from dyngen_agents.feedback.page.fields import fields_of, wrong
 from dyngen_agents.feedback.page.services import services
 
-SHOWN = 500  # ratings that are drawn, the latest
-
-
 def board(request: Request) -> Response:
     """GET /api/board: numbers over all people, without who they are or what they said."""
-    chat = services(request).chat
-    feedback = chat.store.feedback(role="agent")
-    latest = {
-        (said.turns, said.person.id): said for said in feedback if said.kind == "rating"
-    }  # of each turn and person
-    ratings = [[said.created, said.value] for said in sorted(latest.values(), key=lambda said: said.id)]
-    kinds: dict[str, int] = {}
-    for said in feedback:
-        kinds[said.kind] = kinds.get(said.kind, 0) + 1
-    return JSONResponse(
-        {
-            "people": len({said.person.id for said in feedback}),
-            "kinds": kinds,
-            "ratings": ratings[-SHOWN:],
-            "rated": len(ratings),
-            "mean_rating": sum(value for _, value in ratings) / len(ratings) if ratings else None,
-            "waiting": len(chat.store.waiting()),
-            "learner": None if chat.learner is None else _learned(chat.learner),
-        }
-    )
+    its = services(request)
+    learner = its.chat.learner
+    return JSONResponse(its.board.numbers() | {"learner": None if learner is None else _learned(learner)})
 
 
 async def undo(request: Request) -> Response:
-    """POST /api/versions/undo: take back the latest thing learned."""
+    """POST /api/versions/undo: take back the latest thing that was learned from who asks."""
     return await _taken_back(request, "undo")
 
 
 async def reset(request: Request) -> Response:
-    """POST /api/versions/reset: the model as it was before all learning."""
+    """POST /api/versions/reset: the model as it was before all learning, if nobody else has taught it."""
     return await _taken_back(request, "reset")
 
 
@@ -56,7 +36,7 @@ async def _taken_back(request: Request, how: str) -> Response:
     learner = services(request).chat.learner
     if learner is None:
         wrong("this model does not learn: begin with dyngen serve --learn", 409)
-    await run_in_threadpool(getattr(learner, how))
+    await run_in_threadpool(getattr(learner, how), request.state.person)
     return JSONResponse(_learned(learner))
 
 

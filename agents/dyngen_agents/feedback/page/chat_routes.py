@@ -26,11 +26,11 @@ MOST_NEW_TOKENS = 1024  # of a turn
 def me(request: Request) -> Response:
     """GET /api/me: who asks, what is served, and what a request that changes something must bring."""
     its = services(request)
-    model = its.chat.model
+    model, person = its.chat.model, its.person(request)
     return JSONResponse(
         {
-            "person": request.state.person,
-            "code": its.access.code(request.state.person),
+            "person": person.name,
+            "code": its.access.code(person),
             "csrf": request.state.csrf,
             "model": model.name,
             "learns": its.chat.learner is not None,

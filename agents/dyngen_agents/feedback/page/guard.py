@@ -5,10 +5,11 @@ from __future__ import annotations
 import hmac
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -51,6 +52,7 @@ class Guard:
         access: signs and checks cookies. cookie: its name.
         hosts: names under which the server may be asked; None: any. A page on loopback must refuse others, or a site
             that makes its own name point here could read it (DNS rebinding).
+        known: whether there is a person of that id and pseudonym. Who was forgotten is none, whatever their cookie says.
         login_page: what somebody sees who is not logged in.
         rate: of each person's requests. login_rate: of each address's attempts to log in.
     """
@@ -61,11 +63,13 @@ class Guard:
         access: Access,
         cookie: str,
         hosts: Iterable[str] | None,
+        known: Callable[[int, str], bool],
         login_page: bytes,
         rate: Rate,
         login_rate: Rate,
     ):
         self.app, self.access, self.cookie, self.login_page = app, access, cookie, login_page
+        self.known = known
         self.hosts = None if hosts is None else frozenset(hosts)
         self.rate, self.login_rate = rate, login_rate
 
@@ -92,16 +96,24 @@ class Guard:
                 raise HTTPException(413, _too_large(most))
             return message
 
-        await (self._refusal(scope) or self.app)(scope, receive_bounded, send_safely)
+        cookie = _cookie(Headers(scope=scope).get("cookie", ""), self.cookie)
+        refusal = self._refusal(scope, cookie, await self._person_of(cookie))
+        await (refusal or self.app)(scope, receive_bounded, send_safely)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    async def _person_of(self, cookie: str) -> str | None:
+        """The pseudonym of who sends a cookie; None if the cookie does not count."""
+        who = self.access.person_of(cookie) if cookie else None
+        if who is None:
+            return None
+        is_known: bool = await run_in_threadpool(self.known, *who)
+        return who[1] if is_known else None
+
+    def _refusal(self, scope: Scope, cookie: str, person: str | None) -> Response | None:
         """What the request gets instead of the page; None if it may pass."""
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
         host = headers.get("host", "")
         if self.hosts is not None and _name_of(host) not in self.hosts:
             return refused(421, f"this server is not {_shown(host)}: open it as http://localhost")
-        cookie = _cookie(headers.get("cookie", ""), self.cookie)
-        person = self.access.person_of(cookie) if cookie else None
         scope.setdefault("state", {})["person"] = person
         scope["state"]["csrf"] = self.access.csrf(cookie) if person else None
         if person is None and path not in OPEN_PATHS:

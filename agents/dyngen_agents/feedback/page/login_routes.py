@@ -15,7 +15,7 @@ from starlette.routing import Route
 from dyngen_agents.feedback.page.access import DAYS, Access, known_as, pseudonym
 from dyngen_agents.feedback.page.fields import Fields, fields_of
 from dyngen_agents.feedback.page.services import services
-from dyngen_agents.feedback.store import FeedbackStore
+from dyngen_agents.feedback.store import FeedbackStore, Person
 
 CLAIMING = threading.Lock()  # two people who want the same new name at the same time
 
@@ -57,7 +57,7 @@ async def login(request: Request) -> Response:
     cookie = its.access.cookie(person)
     response: Response
     if as_json:
-        response = JSONResponse({"person": person, "code": its.access.code(person), "csrf": its.access.csrf(cookie)})
+        response = JSONResponse({"person": person.name, "code": its.access.code(person), "csrf": its.access.csrf(cookie)})
     else:
         response = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
@@ -72,8 +72,8 @@ async def logout(request: Request) -> Response:
     return response
 
 
-def _claim(store: FeedbackStore, access: Access, name: str, now: str | None, code: str) -> str:
-    """The pseudonym of somebody who gives this name: a new one, or one that they have shown to be theirs.
+def _claim(store: FeedbackStore, access: Access, name: str, now: str | None, code: str) -> Person:
+    """Who gives this name: somebody new, or the person that they have shown to be.
 
     Args:
         now: the pseudonym by which they are logged in already. code: what they give as theirs.
@@ -82,18 +82,18 @@ def _claim(store: FeedbackStore, access: Access, name: str, now: str | None, cod
         ValueError: nobody can be called so. PermissionError: somebody else is.
     """
     with CLAIMING:
-        names = [other.name for other in store.people()]
-        known = known_as(name, names)
+        people = {other.name: other for other in store.people()}
+        known = known_as(name, people)
         if known is None:
             new = pseudonym(name)
-            known = known_as(new, names)  # one that was made up may be taken, too
+            known = known_as(new, people)  # one that was made up may be taken, too
             if known is None:
-                return store.person(new).name
-        if known != now and not access.is_code(known, code):
+                return store.person(new)
+        if known != now and not access.is_code(people[known], code):
             raise PermissionError(
                 f"somebody is called {known} already: if that is you, give your code, else choose another"
             )
-        return known
+        return people[known]
 
 
 def _page(request: Request, error: str, status: int) -> Response:

@@ -11,6 +11,7 @@ store.add_feedback("rating", dialogue.person, answer, 3)
 
 from dyngen_agents.feedback.store.connection import StoreError
 from dyngen_agents.feedback.store.feedback_store import FeedbackStore
+from dyngen_agents.feedback.store.filling import filling
 from dyngen_agents.feedback.store.forgetting import Forgotten
 from dyngen_agents.feedback.store.records import (
     Dialogue,
@@ -37,4 +38,5 @@ __all__ = [
     "StoredFeedback",
     "Task",
     "Turn",
+    "filling",
 ]

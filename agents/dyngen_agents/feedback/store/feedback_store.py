@@ -77,10 +77,10 @@ class FeedbackStore(TaskQueue):
                 known = rows.people(database, "name = ?", [name])
         return known[0]
 
-    def people(self) -> list[Person]:
-        """Everybody, in the order in which they came."""
+    def people(self, name: str | None = None) -> list[Person]:
+        """Everybody, or who has that pseudonym, in the order in which they came."""
         with self.connection.reading() as database:
-            return rows.people(database)
+            return rows.people(database) if name is None else rows.people(database, "name = ?", [name])
 
     def begin_dialogue(
         self,

@@ -192,9 +192,11 @@ class TaskQueue:
             who = known_person(database, person)
             return _tasks(database, _FOR_PERSON, {"now": self.clock(), "person": who.id})
 
-    def count_waiting(self, person: Person | int) -> int:
-        """How many tasks a person could get now: the length of `waiting(person)`, without reading them."""
+    def count_waiting(self, person: Person | int | None = None) -> int:
+        """How many tasks lack raters, or could a person get now: the length of `waiting`, without reading them."""
         with self.connection.reading() as database:
+            if person is None:
+                return database.execute("SELECT count(*) FROM tasks t WHERE t.open = 1").fetchone()[0]
             asked = {"now": self.clock(), "person": known_person(database, person).id}
             return database.execute(f"SELECT count(*) FROM tasks t WHERE {_FOR_PERSON}", asked).fetchone()[0]
 

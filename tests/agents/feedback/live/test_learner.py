@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dyngen_agents.feedback.live.ledger import NoLedger
+from dyngen_agents.feedback.live.log import NotTheirs
 from dyngen_agents.feedback.live.update import LiveUpdate
 from tests.support.rated_turns import BYTES, SMALL, live_learner, logprob, rated_turn
 
@@ -108,6 +109,21 @@ def test_undo_takes_back_the_last_turn_then_versions(learners):
     assert same(first, weights(learner)) and learner.memory_of("ann") is None
     tell(learner, 6, 7)
     assert learner.current.name == "v3" and learner.current.before == "v0"
+
+
+def test_a_person_takes_back_what_is_theirs_alone(learners):
+    learner = learners(replace(SMALL, every=3))
+    tell(learner, 1)
+    tell(learner, 2, person="bob")
+    learner.undo("ann")  # not the latest turn, which is another's
+    assert learner.memory_of("ann") is None and len(learner.memory_of("bob").notes) == 1
+    tell(learner, 3, 4)
+    assert learner.current.name == "v1"  # of both
+    for person in ("ann", "bob"):
+        for take_back in (learner.undo, learner.reset):
+            with pytest.raises(NotTheirs, match="has learned from what others have said, too"):
+                take_back(person)
+    assert learner.current.name == "v1" and learner.undo().name == "v0"
 
 
 def test_reset_forgets_everything(learners):

@@ -8,17 +8,19 @@ import pytest
 
 from dyngen_agents.feedback.page.access import Access, known_as, pseudonym, secret_of
 from dyngen_agents.feedback.page.limits import Rate
+from dyngen_agents.feedback.store import Person
 
 SECRET = bytes(range(32))
+ANNA, BOB = Person(1, "anna", 0.0), Person(2, "bob", 0.0)
 
 
 def test_a_cookie_says_who_somebody_is_and_nobody_can_make_one():
     access = Access(SECRET)
-    cookie = access.cookie("änne")
-    assert access.person_of(cookie) == "änne"
-    assert Access(SECRET).person_of(cookie) == "änne"  # the next process of the server
+    cookie = access.cookie(Person(7, "änne b", 0.0))
+    assert access.person_of(cookie) == (7, "änne b")
+    assert Access(SECRET).person_of(cookie) == (7, "änne b")  # the next process of the server
     name, until, signature = cookie.split(".")
-    other = access.cookie("bob").split(".")[0]
+    other = access.cookie(BOB).split(".")[0]
     for forged in (
         "", ".", "..", "a.b.c", cookie[:-1], cookie + "x", f"{other}.{until}.{signature}",
         f"{name}.{int(until) + 1}.{signature}", f"{name}.{until}.", "é.é.é",
@@ -30,7 +32,7 @@ def test_a_cookie_says_who_somebody_is_and_nobody_can_make_one():
 
 def test_an_old_cookie_does_not_count(monkeypatch):
     access = Access(SECRET)
-    cookie = access.cookie("anna")
+    cookie = access.cookie(ANNA)
     now = time.time()
     monkeypatch.setattr("dyngen_agents.feedback.page.access.time.time", lambda: now + 31 * 86400)
     assert access.person_of(cookie) is None
@@ -41,9 +43,10 @@ def test_token_and_code():
     assert access.asks_for_token and access.admits("correct horse")
     assert not any(access.admits(wrong) for wrong in ("", "correct hors", "correct horse ", "\ud800"))
     assert Access(SECRET).admits("")
-    code = access.code("anna")
-    assert access.is_code("anna", code) and access.is_code("anna", f" {code.upper().replace('-', ' ')} ")
-    assert not access.is_code("bob", code) and not access.is_code("anna", "") and code != access.code("bob")
+    code = access.code(ANNA)
+    assert access.is_code(ANNA, code) and access.is_code(ANNA, f" {code.upper().replace('-', ' ')} ")
+    assert not access.is_code(BOB, code) and not access.is_code(ANNA, "") and code != access.code(BOB)
+    assert not access.is_code(Person(3, "anna", 0.0), code)  # somebody else, once the first one was forgotten
 
 
 def test_pseudonyms_have_one_spelling():

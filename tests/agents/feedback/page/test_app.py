@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install starlette uvicorn")
 
+from dyngen_agents.feedback.live.log import NotTheirs
 from dyngen_agents.feedback.page.access import Access
 from dyngen_agents.feedback.page.app import make_app
 from dyngen_agents.feedback.page.chat import Chat
@@ -22,7 +23,7 @@ ACCESS = Access(bytes(32))
 class Learner:
     """A learner that has learned nothing."""
 
-    def undo(self):
+    def undo(self, person):
         raise ValueError("there is nothing to undo")
 
 
@@ -41,7 +42,7 @@ def app(store):
 
 def asked(app, method, path, name="ada", body=b"{}", **headers):
     """Status and JSON of what a person asks for."""
-    cookie = ACCESS.cookie(name)
+    cookie = ACCESS.cookie(app.state.services.chat.store.person(name))
     given = {"host": "localhost", "cookie": f"dyngen={cookie}", "x-csrf-token": ACCESS.csrf(cookie), **headers}
     status, answered, said = ask(app, method, path, given, body)
     assert answered["content-type"] == "application/json"
@@ -61,9 +62,24 @@ def test_a_name_is_one_persons_however_it_is_written(app, store):
         assert login(app, name)[0] == 403
         assert login(app, name, code)[1]["person"] == "Ada"
     store.person("x" * 100)  # by another program
-    assert login(app, "x" * 100, ACCESS.code("x" * 100))[0] == 200
+    assert login(app, "x" * 100, ACCESS.code(store.person("x" * 100)))[0] == 200
     assert login(app, "y" * 41)[0] == 400
     assert [person.name for person in store.people()] == ["Ada", "x" * 100]
+
+
+def test_who_was_forgotten_is_asked_to_log_in_again_and_is_not_whoever_has_the_name_now(app, store):
+    _, said, _ = login(app, "ada")
+    cookie = ACCESS.cookie(store.person("ada"))
+    given = {"host": "localhost", "cookie": f"dyngen={cookie}", "x-csrf-token": ACCESS.csrf(cookie)}
+    assert ask(app, "GET", "/api/dialogues", given)[0] == 200
+    store.forget("ada")
+    for method, path in (("GET", "/api/me"), ("GET", "/api/board"), ("POST", "/api/dialogues"), ("GET", "/rate")):
+        assert ask(app, method, path, given, b'{"key": "k"}')[0] == 401
+    assert store.people() == []
+    assert login(app, "ada")[0] == 200  # somebody else
+    assert ask(app, "GET", "/api/dialogues", given)[0] == 401
+    for code, headers in ((said["code"], {}), ("", {"cookie": f"dyngen={cookie}"})):
+        assert login(app, "ada", code, **headers)[0] == 403
 
 
 def test_a_name_that_was_made_up_is_nobody_elses(app, store, monkeypatch):
@@ -121,3 +137,12 @@ def test_the_board_counts_what_is_said_about_the_agents_turns(app, store):
     app.state.services.chat.learner = None
     status, board = asked(app, "GET", "/api/board")
     assert (status, board["kinds"], board["rated"], board["mean_rating"]) == (200, {"rating": 1}, 1, 2.0)
+
+
+def test_nobody_takes_back_what_others_have_said(app):
+    def undo(person):
+        raise NotTheirs("v1 has learned from what others have said, too")
+
+    app.state.services.chat.learner.undo = undo
+    status, said = asked(app, "POST", "/api/versions/undo")
+    assert (status, said["error"]) == (403, "v1 has learned from what others have said, too")

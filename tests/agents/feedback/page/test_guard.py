@@ -15,10 +15,12 @@ from starlette.routing import Route
 
 from dyngen_agents.feedback.page.guard import LOOPBACK, MAX_BODY, Guard
 from dyngen_agents.feedback.page.server import is_loopback, token_for
+from dyngen_agents.feedback.store import Person
 from tests.support import asgi
 
 ACCESS = Access(bytes(32), "a token")
-COOKIE = ACCESS.cookie("anna")
+ANNA, BOB, FORGOTTEN = (Person(number, name, 0.0) for number, name in ((1, "anna"), (2, "bob"), (0, "anna")))
+COOKIE = ACCESS.cookie(ANNA)
 GOOD = {"host": "localhost:8000", "cookie": f"dyngen={COOKIE}", "x-csrf-token": ACCESS.csrf(COOKIE)}
 
 
@@ -29,8 +31,12 @@ def guarded(rate=None, login_rate=None, hosts=LOOPBACK):
     paths = [Route(path, echo, methods=["GET", "POST"]) for path in ("/", "/login", "/api/x")]
     app = Starlette(routes=paths)
     return Guard(
-        app, ACCESS, "dyngen", hosts, b"<p>log in</p>", rate or Rate(1e9, 10**9), login_rate or Rate(1e9, 10**9)
+        app, ACCESS, "dyngen", hosts, known, b"<p>log in</p>", rate or Rate(1e9, 10**9), login_rate or Rate(1e9, 10**9)
     )
+
+
+def known(number, name):
+    return number > 0
 
 
 def ask(app, method, path, headers=GOOD, body=b""):
@@ -50,6 +56,7 @@ def ask(app, method, path, headers=GOOD, body=b""):
         (401, "GET", "/nowhere", {"cookie": "dyngen=forged.1.1"}),
         (401, "POST", "/api/x", {"cookie": 'dyngen="\\'}),
         (401, "GET", "/api/x", {"cookie": f"other={COOKIE}"}),
+        (401, "GET", "/api/x", {"cookie": f"dyngen={ACCESS.cookie(FORGOTTEN)}"}),
         (403, "POST", "/api/x", {"x-csrf-token": ""}),
         (403, "POST", "/api/x", {"x-csrf-token": ACCESS.csrf(COOKIE) + "x"}),
         (403, "POST", "/api/x", {"x-csrf-token": "é"}),
@@ -89,7 +96,7 @@ def test_a_body_without_a_length_is_bounded_too():
 def test_rates_are_by_person_and_logins_by_address():
     app = guarded(rate=Rate(1, 2), login_rate=Rate(0.1, 1))
     assert [ask(app, "GET", "/")[0] for _ in range(3)] == [200, 200, 429]
-    other = ACCESS.cookie("bob")
+    other = ACCESS.cookie(BOB)
     assert ask(app, "GET", "/", {**GOOD, "cookie": f"dyngen={other}"})[0] == 200
     statuses = [ask(app, "POST", "/login", {"host": "localhost"}) for _ in range(2)]
     assert [status for status, *_ in statuses] == [200, 429] and statuses[1][1]["retry-after"] == "10"

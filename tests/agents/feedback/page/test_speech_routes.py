@@ -15,9 +15,10 @@ from dyngen_agents.feedback.page.app import make_app
 from dyngen_agents.feedback.page.chat import Chat
 from dyngen_agents.feedback.page.guard import MAX_BODY, MAX_SOUND
 from dyngen_agents.feedback.page.served_model import TurnSettings
+from dyngen_agents.feedback.store import Person
 from tests.support.asgi import ask
 
-ACCESS = Access(bytes(32))
+ACCESS, ADA = Access(bytes(32)), Person(1, "ada", 0.0)
 
 
 class Loudness:
@@ -30,8 +31,8 @@ class Loudness:
 def posted(recogniser, body, path="/api/speech"):
     """Status and JSON of what a person gets for a body."""
     model = SimpleNamespace(name="m", settings=TurnSettings(), frame=SimpleNamespace(max_context_tokens=64))
-    chat = Chat(None, model, SimpleNamespace(open_in=lambda dialogue: []), None)
-    cookie = ACCESS.cookie("ada")
+    chat = Chat(SimpleNamespace(people=lambda name: [ADA]), model, SimpleNamespace(open_in=lambda dialogue: []), None)
+    cookie = ACCESS.cookie(ADA)
     headers = {"host": "localhost", "cookie": f"dyngen={cookie}", "x-csrf-token": ACCESS.csrf(cookie)}
     method = "GET" if body is None else "POST"
     status, _, said = ask(make_app(chat, ACCESS, recogniser=recogniser), method, path, headers, body or b"")
