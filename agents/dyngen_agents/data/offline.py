@@ -159,7 +159,9 @@ def read_recorded(data: str | Path, env: TextGenVectorEnv) -> EpisodeStore:
     forbidden = ForbiddenTokens(env)
     writable = forbidden.without(store)
     if forbidden.episodes:
-        left_out = f"{file}: of {len(store)} episodes, {forbidden} are left out: train without the bans, or on other data"
+        left_out = (
+            f"{file}: of {len(store)} episodes, {forbidden} are left out: train without the bans, or on other data"
+        )
         if not writable:
             raise ValueError(left_out)
         log.warning("%s", left_out)

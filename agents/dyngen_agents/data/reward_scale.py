@@ -18,6 +18,9 @@ class RewardScale:
     bias: float = 0.0
 
 
+UNSCALED = RewardScale()
+
+
 def standardising(returns: Tensor) -> RewardScale:
     """The scale that gives returns (N,) mean 0 and deviation 1: gain 1/σ, bias -μ/σ (Ziegler et al. 2019, sec. 2.2).
 

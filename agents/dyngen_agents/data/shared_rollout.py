@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dyngen_agents.data.reward_scale import RewardScale, scaled_rewards
+from dyngen_agents.data.reward_scale import UNSCALED, RewardScale, scaled_rewards
 from dyngen_agents.data.rollout import Act, collect, quota
 from dyngen_agents.data.trajectories import Trajectories, join
 from dyngen_agents.distributed.interrupt import Stopped
@@ -101,7 +101,7 @@ class EnvPlay:
     actor_seed: int
     on_token: Callable[[int], None] | None = None
     processes: Processes = SINGLE_PROCESS
-    reward_scale: RewardScale = RewardScale()
+    reward_scale: RewardScale = UNSCALED
     missing_eos_penalty: float = 0.0
 
     def learned_rewards(self, batch: Trajectories) -> Tensor:

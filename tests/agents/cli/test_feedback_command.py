@@ -121,7 +121,11 @@ def test_people_are_asked_about_episodes(tmp_path, capsys):
         (["feedback", "feedback.db", "--forget", "nobody"], 2, "is called 'nobody'"),
         (["feedback", "feedback.db", "--forget", "zoe", "--ask", "x"], 2, "give one of them"),
         (["feedback", "new.db", "--ask", "no-such-run"], 2, "no-such-run"),
-        (["feedback", "new.db", "--ask", "one.jsonl", "--kind", "preference"], 2, "none of 1 prompts has two different"),
+        (
+            ["feedback", "new.db", "--ask", "one.jsonl", "--kind", "preference"],
+            2,
+            "none of 1 prompts has two different",
+        ),
         (["export", "feedback.db", "--format", "unpaired", "--out", "nodir/x.jsonl"], 2, "nodir is no folder: make it"),
         (["export", "feedback.db"], 2, "nothing for the format preference: it holds 4 dialogues and feedback"),
         (["export", "feedback.db", "--format", "unpaired", "--out", "x.csv"], 2, "expected .jsonl or .parquet"),

@@ -110,5 +110,5 @@ class Asks(Reward):
 
 def test_people_are_not_asked_about_branches():
     env = tiny_env(2, reward=Asks())
-    with pytest.raises(ValueError, match="people would be asked about every branch .*: train ppo"):
+    with pytest.raises(ValueError, match=r"people would be asked about every branch .*: train ppo"):
         BranchingActor(Actor(tiny_policy(env), 0), env, 2, EVERY_TOKEN, returns)

@@ -14,6 +14,7 @@ from dyngen_agents.feedback.live.learner import LiveLearner
 from dyngen_agents.feedback.page.fields import fields_of, wrong
 from dyngen_agents.feedback.page.services import services
 
+
 def board(request: Request) -> Response:
     """GET /api/board: numbers over all people, without who they are or what they said."""
     its = services(request)

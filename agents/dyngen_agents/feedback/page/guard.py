@@ -52,7 +52,7 @@ class Guard:
         access: signs and checks cookies. cookie: its name.
         hosts: names under which the server may be asked; None: any. A page on loopback must refuse others, or a site
             that makes its own name point here could read it (DNS rebinding).
-        known: whether there is a person of that id and pseudonym. Who was forgotten is none, whatever their cookie says.
+        known: whether there is a person of that id and pseudonym: none who was forgotten, whatever the cookie says.
         login_page: what somebody sees who is not logged in.
         rate: of each person's requests. login_rate: of each address's attempts to log in.
     """

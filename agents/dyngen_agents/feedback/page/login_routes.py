@@ -57,7 +57,9 @@ async def login(request: Request) -> Response:
     cookie = its.access.cookie(person)
     response: Response
     if as_json:
-        response = JSONResponse({"person": person.name, "code": its.access.code(person), "csrf": its.access.csrf(cookie)})
+        response = JSONResponse(
+            {"person": person.name, "code": its.access.code(person), "csrf": its.access.csrf(cookie)}
+        )
     else:
         response = RedirectResponse("/", 303)
     secure = request.url.scheme == "https"
