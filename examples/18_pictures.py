@@ -1,6 +1,6 @@
 """A model learns to see: one prompt, two pictures, and a reward for the word that is right for what is shown.
 
-    python examples/18_pictures.py --steps 40000        # a minute; half of it is loading
+    python examples/18_pictures.py --steps 2560        # half a minute
 
 The convnet is untrained at first and belongs to the language model: REINFORCE in ten lines trains both. A model that
 saw nothing could be right half of the time.
@@ -21,7 +21,7 @@ from dyngen_env.lm import load_model
 from dyngen_env.lm.modalities import attach_encoder, small_encoder
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--steps", type=int, default=40000, help="about how many tokens are played")
+parser.add_argument("--steps", type=int, default=2560, help="tokens to write, one an episode")
 steps = parser.parse_args().steps
 
 
@@ -46,13 +46,13 @@ attach_encoder(lm, small_encoder(lm, pictures=(32, 32)))
 policy = CausalLMPolicy(lm, env.token_distribution())
 optimizer = torch.optim.Adam(lm.parameters(), lr=1e-3)
 
-for update in range(max(2, steps // 256)):
-    batch = collect(env, Actor(policy, seed=update), 256, seed=1000 * update)
+for update in range(steps // 64):
+    batch = collect(env, Actor(policy, seed=update), 64, seed=1000 * update)
     rewards = batch.episode_returns
     logprobs = policy.evaluate(batch.tokens, batch.completion_mask).logprobs.sum(1)
     loss = -((rewards - rewards.mean()) * logprobs).mean()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    if update % 20 == 0:
-        print(f"update {update:3}: right in {100 * float(rewards.mean()):.0f}% of the episodes")
+    if update % 10 == 0:
+        print(f"update {update:2}: right in {100 * float(rewards.mean()):.0f}% of the episodes")

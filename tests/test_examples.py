@@ -20,6 +20,7 @@ BRIEFLY = {
     "09_trl_grpo.py": ["--steps", "2"],  # updates, not tokens
     "10_multi_process.py": ["--updates", "1"],
     "11_adversarial.py": ["--updates", "2", "--episodes", "8"],
+    "18_pictures.py": ["--steps", "64"],
 }
 
 

@@ -19,11 +19,12 @@ class TokenSpace(spaces.Discrete):
         vocabulary: V.
         context: L, how many tokens an observation has: a longer one comes from a wrapper that stacks them.
         banned: the words that may not be written.
+        shows_media: whether observations show pictures or sounds, of which their tokens say nothing.
     """
 
-    def __init__(self, vocabulary: int, context: int, banned: Sequence[str] = ()):
+    def __init__(self, vocabulary: int, context: int, banned: Sequence[str] = (), shows_media: bool = False):
         super().__init__(vocabulary)
-        self.context, self.banned = context, tuple(banned)
+        self.context, self.banned, self.shows_media = context, tuple(banned), shows_media
 
     def __eq__(self, other: Any) -> bool:
         return super().__eq__(other) and getattr(other, "banned", ()) == self.banned

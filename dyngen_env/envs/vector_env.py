@@ -64,8 +64,8 @@ class TextGenVectorEnv(BatchView):
         self.max_new_tokens, self.max_context_tokens = parts.max_new_tokens, parts.max_context_tokens
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = parts.observer.space
-        words = self.banned.words if self.banned else ()
-        self.single_action_space = TokenSpace(len(self.tokenizer), self.max_context_tokens, words)
+        words, media = self.banned.words if self.banned else (), bool(parts.media.room)
+        self.single_action_space = TokenSpace(len(self.tokenizer), self.max_context_tokens, words, media)
         self._batch_spaces()
 
         self._parts, self._ledger = parts, parts.ledger

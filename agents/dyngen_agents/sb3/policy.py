@@ -190,6 +190,11 @@ def _check_spaces(observation_space: spaces.Space, action_space: spaces.Space, m
             f"policy {model!r} has {known} tokens, env has {wanted}: give both the same model, "
             f'gym.make(..., model="{model}") and policy_kwargs=dict(model="{model}")'
         )
+    if getattr(action_space, "shows_media", False):
+        raise ValueError(
+            f"the env shows pictures or sounds, and policy {model!r} reads words alone here: train it with "
+            'dyngen_agents.train, or let MultiInputPolicy read observation="dict"'
+        )
     if isinstance(observation_space, spaces.Dict):
         rows = observation_space.spaces.get("input_ids")
         fits = isinstance(rows, spaces.Box) and "attention_mask" in observation_space.spaces

@@ -45,13 +45,15 @@ class EnvRollout:
             and on its device. Batches of more than `num_envs` prompts are played in parts.
 
     Raises:
-        ValueError: the env is not a batched env of dyngen.
+        ValueError: the env is not a batched env of dyngen, or it shows pictures or sounds.
     """
 
     def __init__(self, env: Any):
         self.env: TextGenVectorEnv = env.unwrapped
         if not isinstance(self.env, TextGenVectorEnv):
             raise ValueError(f"expected a batched env of dyngen, got {type(self.env).__name__}: use gym.make_vec")
+        if self.env.media.room:
+            raise ValueError("the env shows pictures or sounds, and TRL's trainer reads words alone: use dyngen_agents")
         self._actor: Actor | None = None
         self._calls = 0
 

@@ -9,6 +9,7 @@ from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 from dyngen_agents.sb3 import LMActorCriticPolicy, as_sb3_vec_env
 from dyngen_env.lm.distribution import SamplingConfig
+from tests.support.media import EXAMPLES
 from tests.support.sb3_agents import make, share_of_vowels, vec_env
 
 
@@ -49,6 +50,13 @@ def test_scaled_observations_are_refused_and_scaled_rewards_are_not(tiny_model, 
     agent = make(tiny_model, buffer=None, env=VecNormalize(env, norm_obs=False)).learn(64)
     with pytest.raises(ValueError, match="a wrapper such as VecNormalize scales them"):
         agent.predict({k: v / 2 for k, v in env.reset().items()} if observation == "dict" else env.reset() / 2)
+
+
+@pytest.mark.parametrize("observation", ["tokens", "dict"])
+def test_pictures_are_refused(tiny_model, observation):
+    env = vec_env(tiny_model, observation=observation, prompts=EXAMPLES)
+    with pytest.raises(ValueError, match=r"shows pictures or sounds, and policy .* reads words alone"):
+        make(tiny_model, env=env)
 
 
 def test_a_greedy_policy_is_refused(tiny_model):

@@ -28,6 +28,7 @@ from dyngen_env.text.tokenizer import decode
 from tests.support.bans import PROMPTS as PROMPTS_WITHOUT
 from tests.support.bans import WORDS, banned_in
 from tests.support.envs import SMALL, Somebody, Talker, byte_level, single, write
+from tests.support.media import EXAMPLES
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
@@ -200,6 +201,8 @@ def test_sampling_that_it_cannot_follow_is_refused(tiny_model, changes):
 def test_envs_that_it_cannot_play_are_refused(tiny_model):
     with pytest.raises(ValueError, match=r"gym\.make_vec"):
         EnvRollout(single())
+    with pytest.raises(ValueError, match="TRL's trainer reads words alone"):
+        EnvRollout(env_of(tiny_model, prompts=EXAMPLES))
     with pytest.raises(ValueError, match='output="torch"'):
         EnvRollout(env_of(tiny_model, output="numpy"))(PROMPTS, stand_in(load_model(str(tiny_model))))
     with pytest.raises(ValueError, match="give both the same model"):
