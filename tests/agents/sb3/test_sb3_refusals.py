@@ -56,7 +56,7 @@ def test_scaled_observations_are_refused_and_scaled_rewards_are_not(tiny_model, 
 def test_pictures_are_refused(tiny_model, observation):
     env = vec_env(tiny_model, observation=observation, prompts=EXAMPLES)
     with pytest.raises(ValueError, match=r"shows pictures or sounds, and policy .* reads words alone"):
-        make(tiny_model, env=env)
+        make(tiny_model, buffer=None, env=env)
 
 
 def test_a_greedy_policy_is_refused(tiny_model):
