@@ -1,8 +1,8 @@
 """How well speech is recognised: `python -m benchmarks.modalities speech [--whisper FOLDER] [--quick] [--json PATH]`.
 
 Voices say what the simulated persons say, in noise; the table has the word error rate of each recogniser (words without
-case and punctuation) on voices that ours has learned from and on voices that it has never heard, and the time an
-utterance takes on one thread. Ours alone: half a minute. Whisper tiny.en on every fourth utterance: ten minutes more.
+case and punctuation) on voices that ours has learned from and on voices that it has never heard, and the CPU time that
+an utterance takes. Ours alone: half a minute. Whisper tiny.en on every fourth utterance: ten minutes more.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def utterances(voices: str, speaks: str, seed: int) -> list[tuple[str, np.ndarra
 def measured(
     name: str, recogniser: Recogniser, voices: str, snr: float, said: list[tuple[str, np.ndarray]], seed: int
 ) -> dict[str, Any]:
-    """Word error rate, the share of utterances without an error, and seconds an utterance, of one recogniser."""
+    """Word error rate, the share of utterances without an error, and CPU seconds an utterance, of one recogniser."""
     rng = np.random.default_rng(seed)
     sounds = [Sound(with_noise(sound, snr, rng)) for _, sound in said]
     recogniser.transcribe(sounds[0])  # loads its model
-    started = time.perf_counter()
+    started = time.process_time()
     heard = [recogniser.transcribe(sound) for sound in sounds]
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     counts = [word_errors(text, words) for (text, _), words in zip(said, heard, strict=True)]
     return dict(
         recogniser=name,

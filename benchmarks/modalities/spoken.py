@@ -1,9 +1,11 @@
 """What it costs to hear instead of to read: `python -m benchmarks.modalities spoken --hears transcript --seed 0`.
 
 The same agent is trained in dyngen/Dialogue-v0 with the same user, whose words it reads ("text"), reads as a recogniser
-wrote them down ("transcript") or does not get to know ("deaf"). Settings and measure are those of
+wrote them down ("transcript"), hears ("sound") or does not get to know ("deaf"). Settings and measure are those of
 `benchmarks.dialogue`: the mean rating in turns 2 and later, of 384 dialogues with unseen prompts. Who listens is
-evaluated on voices that were not heard in training (`voices='eval'`) and, beside it, on those that were. Seven minutes.
+evaluated on voices that were not heard in training (`voices='eval'`) and, beside it, on those that were. Seven minutes
+on an idle core. For "sound", `--model FOLDER` names what `python -m dyngen_agents.pretraining.make_hearing_lm --out
+FOLDER` has made.
 """
 
 from __future__ import annotations
@@ -20,12 +22,19 @@ from benchmarks.harness import machine, versions
 from dyngen_agents import PPOConfig, TrainConfig, evaluate, train
 from dyngen_env.users import make_user
 
-USERS = {"text": "simulated", "transcript": "spoken(simulated{})", "deaf": "muted(simulated)"}
+USERS = {
+    "text": "simulated",
+    "transcript": "spoken(simulated{})",
+    "sound": "spoken(simulated, 'sound'{})",
+    "deaf": "muted(simulated)",
+}
+SPEAK = ("transcript", "sound")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hears", required=True, choices=list(USERS))
+    parser.add_argument("--model", default="dialogue-lm", help="for sound: a folder with an encoder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--snr", type=float, default=20.0, help="of speech to noise, decibels")
     parser.add_argument("--recogniser", default="persona_sayings", help="that, or the folder of a Whisper model")
@@ -40,7 +49,7 @@ def main() -> None:
     folder = arguments.runs / f"{arguments.hears}-{arguments.seed}"
     config = TrainConfig(
         env="dyngen/Dialogue-v0",
-        model="dialogue-lm",
+        model=arguments.model,
         updates=arguments.updates,
         user=user_of(arguments, "train"),
         seed=arguments.seed,
@@ -48,7 +57,7 @@ def main() -> None:
     )
     train(config, PPOConfig(learning_rate=1e-3, kl_coef=0.02))
     rows = []
-    for voices in ("eval", "train") if arguments.hears == "transcript" else ("",):
+    for voices in ("eval", "train") if arguments.hears in SPEAK else ("",):
         user = make_user(user_of(arguments, voices)) if voices else None
         for agent, figures in evaluate(folder, arguments.episodes, user=user).items():
             rows.append(dict(hears=arguments.hears, seed=arguments.seed, voices=voices, agent=agent, **figures))

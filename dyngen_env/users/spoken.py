@@ -1,4 +1,4 @@
-"""A user who speaks instead of writing: the agent reads what a recogniser made of their words."""
+"""A user who speaks instead of writing: the agent hears them, or reads what a recogniser made of their words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from dyngen_env.arguments import between, one_of
-from dyngen_env.text.media import Sound
+from dyngen_env.text.media import MediaRoom, Sound
+from dyngen_env.text.media.sound import SAMPLING_RATE
 from dyngen_env.types import Dialogue, Example, Feedback, Visit
 from dyngen_env.users.speech.recogniser import Recogniser, make_recogniser
 from dyngen_env.users.speech.synthesiser import Synthesiser, make_synthesiser
@@ -17,7 +18,8 @@ from dyngen_env.users.speech.voices import Speaker, draw_speaker, voices_named
 from dyngen_env.users.speech.waves import with_noise
 from dyngen_env.users.user import User, begin_after, cuts_in, most_drafts
 
-HEARS = ("transcript",)
+HEARS = ("transcript", "sound")
+LONGEST = 8.0  # seconds of an answer that is heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +31,16 @@ class Speaking:
 
 
 class SpokenUser:
-    """Another user whose words are spoken, with a voice that differs from dialogue to dialogue, in noise: what the
-    agent reads is a recogniser's transcript of it, mistakes included. "spoken(simulated)".
+    """Another user whose words are spoken, with a voice that differs from dialogue to dialogue, in noise: the agent
+    reads a recogniser's transcript, mistakes included, or hears the sound. "spoken(simulated)".
 
     Ratings, ends and what is said are those of `user` for the same seeds. Somebody who comes back (`returning`) keeps
     their voice. A user who reads what they said before reads the transcripts, too.
 
     Args:
         user: who speaks.
-        hears: "transcript".
+        hears: "transcript"; or "sound", for a model with an encoder of sounds (`lm.modalities`): the words are not in
+            the context then, and what lasts longer than 8 seconds is cut off.
         voices: "train", "eval" (voices that the small recogniser has never heard), or a list of names.
         speaks: who turns words into sound. "recordings" come with the package and have what the personas "en" say;
             "espeak" is the program espeak-ng, which says anything.
@@ -64,7 +67,10 @@ class SpokenUser:
         between("snr", snr, -60)
         self.user, self.hears, self.snr = user, hears, float(snr)
         self.voices, self.synthesiser = voices_named(voices), make_synthesiser(speaks)
-        self.recogniser = make_recogniser(recogniser)
+        if hears == "sound":
+            self.media = MediaRoom(sounds=1, seconds=LONGEST)
+        else:
+            self.recogniser = make_recogniser(recogniser)
         self.answers, self.cuts_in = user.answers, cuts_in(user)
         self.drafts = most_drafts(user)
 
@@ -92,12 +98,16 @@ class SpokenUser:
 
     def sound(self, text: str, speaker: Speaker, rng: np.random.Generator) -> Sound:
         """What is heard when somebody says a text, noise included."""
-        return Sound(with_noise(self.synthesiser.speak(text, speaker), self.snr, rng))
+        spoken = self.synthesiser.speak(text, speaker)[: int(LONGEST * SAMPLING_RATE)]
+        return Sound(with_noise(spoken, self.snr, rng))
 
     def _spoken(self, answer: Feedback, talk: Dialogue, rng: np.random.Generator) -> Feedback:
         if not answer.text.strip():
             return answer
-        return replace(answer, text=self.recogniser.transcribe(self.sound(answer.text, _speaker(talk.persona), rng)))
+        sound = self.sound(answer.text, _speaker(talk.persona), rng)
+        if self.hears == "sound":
+            return replace(answer, text="", media=(sound,))
+        return replace(answer, text=self.recogniser.transcribe(sound))
 
     def _with_voice(self, persona: Any, rng: np.random.Generator) -> Any:
         if isinstance(persona, Visit):  # the same person, the same voice

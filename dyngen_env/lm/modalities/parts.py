@@ -13,13 +13,14 @@ from dyngen_env.lm.modalities.encoder import MediaEncoder
 from dyngen_env.lm.modalities.picture import PictureConvnet
 from dyngen_env.lm.modalities.pretrained import PretrainedPictures, PretrainedSounds, backbone_from, backbone_of
 from dyngen_env.lm.modalities.sound import SoundConvnet
+from dyngen_env.lm.modalities.utterance_part import UtterancePart
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PLACES = {"picture": 4, "sound": 16}  # how many tokens a medium takes where no encoder says otherwise
 PARTS: dict[str, Callable[..., nn.Module]] = {
-    kind.__name__: kind for kind in (PictureConvnet, SoundConvnet, PretrainedPictures, PretrainedSounds)
+    kind.__name__: kind for kind in (PictureConvnet, SoundConvnet, UtterancePart, PretrainedPictures, PretrainedSounds)
 }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dyngen_env import Dialogue, Example, Feedback
+from dyngen_env import Dialogue, Example, Feedback, Sound
 from dyngen_env.testing import check_user
+from dyngen_env.text.media.tokens import is_media
 from dyngen_env.types import Visit
 from dyngen_env.users import ReturningUser, SimulatedUser, SpokenUser, make_user
 from dyngen_env.users.spoken import Speaking
-from tests.support.envs import Talker
+from tests.support.envs import END, Talker, single, write
 
 
 class Beeps:
@@ -47,6 +48,24 @@ def test_it_is_a_user():
 def test_the_agent_reads_what_the_recogniser_heard():
     user = SpokenUser(Talker((Feedback("hello", 2.0),)), speaks=Beeps(), recogniser=Counts(), snr=np.inf)
     assert user.reply(talk(user, 1), rngs(1)) == [Feedback("5 0.1000", 2.0)]
+
+
+def test_the_agent_hears_the_sound_and_reads_nothing():
+    user = SpokenUser(Talker((Feedback("hello", 2.0),)), "sound", speaks=Beeps(), recogniser=None, snr=np.inf)
+    (heard,) = user.reply(talk(user, 1), rngs(1))
+    assert heard == Feedback("", 2.0, media=(Sound(np.full(5, 0.1, np.float32)),))
+    (cut,) = SpokenUser(Talker((Feedback("x" * 200_000),)), "sound", speaks=Beeps()).reply(talk(user, 1), rngs(1))
+    assert cut.media[0].seconds == user.media.seconds == 8
+
+
+def test_sounds_stand_in_the_places_of_media_in_a_dialogue():
+    env = single(user="spoken(simulated, 'sound')", max_turns=2, max_context_tokens=120, observation="dict")
+    env.reset(seed=0)
+    observation, *_ = write(env, "x", END)
+    assert observation["sounds"].shape == (2, 8 * 16000)
+    spoken, silent = np.abs(observation["sounds"]).max(1)
+    assert spoken > 0.05 and silent == 0
+    assert int(is_media(env.batch.state.tokens).sum()) == 16
 
 
 def test_who_says_nothing_is_not_asked_to_speak():
@@ -92,7 +111,7 @@ def test_voices_differ_and_stay_with_who_comes_back():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("hears='smell'", "hears='smell': expected one of 'transcript'"),
+        ("hears='smell'", "hears='smell': expected one of 'transcript', 'sound'"),
         ("voices='all'", "voices='all': expected 'train', 'eval', or a list"),
         ("snr='loud'", "snr='loud': expected a number from -60 on"),
         ("speaks='me'", "speaks='me': expected 'recordings', 'espeak'"),
