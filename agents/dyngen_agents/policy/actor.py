@@ -63,6 +63,8 @@ class Actor:
         What has been cached of them is kept, and each goes on with its own random numbers. None: all rows of a batch.
         """
         if places is None:
+            if self._kept is not None:
+                self.policy.engine.invalidate()  # what it has cached are not the rows that are asked for next
             self._kept = None
         else:
             self._kept = places if self._kept is None else self._kept[places]

@@ -155,3 +155,14 @@ def test_rows_that_have_played_their_share_cost_no_forward():
     assert_same(fewer, whole)
     assert len(set(whole.completion_lengths.tolist())) > 3
     assert run_of_fewer < 0.8 * all_run
+
+
+def test_a_last_batch_of_examples_that_fills_few_rows_begins_anew():
+    """Before it the actor was asked for the last rows of another batch."""
+    batches = []
+    for whose in (lambda actor: actor, lambda actor: lambda tokens, lengths: actor(tokens, lengths)):
+        env = small_env(8, max_new_tokens=20, max_context_tokens=40, stop=list("aeiou0123"))
+        examples = [Example(f"example {n}") for n in range(11)]
+        batches.append(collect(env, whose(Actor(small_policy(env), 3)), 11, examples=examples, seed=0))
+    assert len(set(batches[0].completion_lengths.tolist())) > 3
+    assert_same(*batches)
