@@ -73,6 +73,20 @@ ENVS = {
         ),
         {"v0": "first version, in dyngen-env 0.3.0"},
     ),
+    "dyngen/Picture-v0": RegisteredEnv(
+        "Look at an emoji of 32x32 pixels and answer a question about it in at most 8 words: its name, its kind, its "
+        "colours, or whether it is, say, food. The same picture has another right answer to each. Paid is the F1 of "
+        "the words said, at a price for words that belong to other categories. What is asked about in evaluation is "
+        "never shown in training, in no other skin tone or gender either.",
+        dict(
+            model="pictures-lm",
+            prompts="pictures",
+            reward="said - 0.2*foreign + 0.1*brevity",
+            max_new_tokens=8,
+            max_context_tokens=16,
+        ),
+        {"v0": "first version, in dyngen-env 0.3.0"},
+    ),
 }
 
 

@@ -39,9 +39,9 @@ class TaskOptions:
     """
 
     model: Annotated[str | None, EnvDefault(None)] = None
-    """A language model: "reviews-lm", "dialogue-lm", "maze-lm", "walk-lm", "smollm2", a hub id, a folder, a run, a
-    .gguf file. A run trains it; an env reads its tokenizer and its context window, and no weights unless a reward or a
-    user asks for them."""
+    """A language model: "reviews-lm", "dialogue-lm", "maze-lm", "walk-lm", "pictures-lm", "smollm2", a hub id, a
+    folder, a run, a .gguf file. A run trains it; an env reads its tokenizer and its context window, and no weights
+    unless a reward or a user asks for them."""
     prompts: Annotated[str | None, EnvDefault(None)] = None
     """A .txt or .jsonl file, of which runs hold out a tenth for evaluation, or a list that comes with the package:
     "maze", "pictures", "random_walk". Python also takes lists of texts, and `Task` objects."""

@@ -24,14 +24,15 @@ class Said(Reward):
     cheap = True
 
     def __call__(self, transition: Transition) -> torch.Tensor:
-        turns = zip(transition.completions, transition.examples, strict=True)
-        return pay_turns(transition, [said_f1(text, _answers(self.name, example).phrases) for text, example in turns])
+        answers = [_answers(self.name, example) for example in transition.examples]
+        turns = zip(transition.completions, answers, strict=True)
+        return pay_turns(transition, [said_f1(text, answer.phrases, answer.wrong) for text, answer in turns])
 
 
 class Foreign(Reward):
     """The share of the words of the turn's completion, in [0, 1], that belong to something else: in `dyngen/Picture-v0`
     the words with which pictures of other categories are described, and none of this one. Take it with a price, as in
-    `said - 0.5*foreign`.
+    `said - 0.2*foreign`.
 
     Raises:
         ValueError: when a turn is scored, if its prompt came with neither answers nor a reference.

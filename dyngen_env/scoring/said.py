@@ -15,10 +15,12 @@ class Answers:
     Attributes:
         phrases: the right answers, each as its words in lower case; they are synonyms of each other, any one will do.
         foreign: words in lower case that belong to something else.
+        wrong: words in lower case that make an answer wrong whatever else it says: "no" where "yes" is right.
     """
 
     phrases: tuple[tuple[str, ...], ...]
     foreign: frozenset[str] = frozenset()
+    wrong: frozenset[str] = frozenset()
 
 
 def answers_of(text: str) -> Answers:
@@ -31,8 +33,8 @@ def lower_words(text: str) -> list[str]:
     return words_of(text.lower())
 
 
-def said_f1(text: str, phrases: Sequence[Collection[str]]) -> float:
-    """The F1 of the words of a text against the right answer that they match best, in [0, 1].
+def said_f1(text: str, phrases: Sequence[Collection[str]], wrong: Collection[str] = ()) -> float:
+    """The F1 of the words of a text against the right answer that they match best, in [0, 1]; 0 with a wrong word.
 
     It is that of SQuAD (Rajpurkar et al. 2016, sec. 6.1), the maximum over answers of 2·P·R / (P + R), where precision
     P is the share of the said words that are the answer's and recall R the share of the answer's words that were said.
@@ -41,6 +43,8 @@ def said_f1(text: str, phrases: Sequence[Collection[str]]) -> float:
     """
     said = lower_words(text)
     distinct, known = set(said), frozenset[str]().union(*phrases)
+    if not distinct.isdisjoint(wrong):
+        return 0.0
     best = 0.0
     for phrase in phrases:
         answer = set(phrase)

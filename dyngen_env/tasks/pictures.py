@@ -26,6 +26,7 @@ IS_IT = {  # by category
     "travel places": "is it a place or a vehicle?",
 }
 QUESTIONS = (NAME, KIND, COLOURS, *IS_IT.values())
+YES_OR_NO = frozenset({"yes", "no"})
 
 
 @cache
@@ -35,7 +36,7 @@ def picture_questions(split: str) -> tuple[Example, ...]:
 
     A thing of which there are several pictures (skin tones, genders) is asked about as often as any other; each of its
     questions shows one of them, chosen by a hash. The example's `facts` are its `Answers`: words of other categories
-    are foreign to it. Its reference is the most usual answer.
+    are foreign to it. Its reference is the most usual answer. To a question of yes or no, who says both is wrong.
     """
     by_base = defaultdict(list)
     for picture in load_pictures(split):
@@ -46,7 +47,8 @@ def picture_questions(split: str) -> tuple[Example, ...]:
         for number in range(4):
             picture = pictures[_draw(f"picture {number} of {base}", len(pictures))]
             question, phrases = _question(number, picture)
-            answers = Answers(phrases, foreign[picture.category])
+            wrong = YES_OR_NO - set(phrases[0]) if phrases[0][0] in YES_OR_NO else frozenset()
+            answers = Answers(phrases, foreign[picture.category], wrong)
             examples.append(Example(question, " ".join(phrases[0]), answers, media=(Picture(picture.pixels),)))
     return tuple(examples)
 

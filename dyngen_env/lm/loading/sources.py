@@ -13,7 +13,7 @@ import huggingface_hub
 
 import dyngen_env.assets
 
-EMBEDDED = ("reviews-lm", "dialogue-lm", "maze-lm", "walk-lm")
+EMBEDDED = ("reviews-lm", "dialogue-lm", "maze-lm", "walk-lm", "pictures-lm")
 NAMES = (*EMBEDDED, "smollm2")
 
 

@@ -31,6 +31,11 @@ def test_f1(text, phrases, expected):
     assert said_f1(text, phrases) == pytest.approx(expected)
 
 
+def test_a_wrong_word_makes_an_answer_wrong():
+    assert said_f1("yes", [["yes"]], {"no"}) == 1.0
+    assert said_f1("yes no", [["yes"]], {"no"}) == said_f1("No", [["yes"]], {"no"}) == 0.0
+
+
 def test_a_reference_is_the_only_answer():
     assert answers_of("The Red  Heart").phrases == (("the", "red", "heart"),)
 

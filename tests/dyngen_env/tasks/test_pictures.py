@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -48,6 +49,12 @@ def test_yes_and_no_are_about_equally_right():
     assert np.mean(yes) == pytest.approx(0.5, abs=0.05)
 
 
+def test_who_says_yes_and_no_is_wrong():
+    answers = [e.facts for _, e in asked() if e.prompt in IS_IT.values()]
+    assert {said_f1("yes no", a.phrases, a.wrong) for a in answers} == {0.0}
+    assert {said_f1("yes", a.phrases, a.wrong) for a in answers} == {0.0, 1.0}
+
+
 def test_words_of_other_categories_are_foreign():
     foreign = foreign_words()
     assert {"banana", "fruit"} <= foreign["animals nature"] and "banana" not in foreign["food drink"]
@@ -58,3 +65,21 @@ def test_the_list_is_called_by_name_and_split_by_what_is_shown():
     assert read_prompts("pictures").examples == picture_questions("train")
     assert read_prompts("pictures", "eval").examples == picture_questions("eval")
     assert set(QUESTIONS) == {e.prompt for e in read_prompts("pictures").examples}
+
+
+def test_the_env_shows_the_picture_and_pays_the_answer_to_its_question():
+    env = gym.make("dyngen/Picture-v0", split="eval", observation="dict")
+    number = next(
+        n for n, e in enumerate(picture_questions("eval")) if e.prompt == COLOURS and len(e.facts.phrases[0]) == 2
+    )
+    example = picture_questions("eval")[number]
+    one, other = example.facts.phrases[0]
+    tokenizer = env.unwrapped.batch.tokenizer
+    for said, f1 in ((f" {one} {other}", 1.0), (f" {other}", 2 / 3), (" yes", 0.0)):
+        observation, _ = env.reset(options={"example": number})
+        assert np.array_equal(observation["pictures"][0], example.media[0].pixels)
+        for token in [*tokenizer.encode(said), min(tokenizer.end_ids)]:
+            *_, over, _, info = env.step(token)
+        assert over and info["text"] == said
+        assert info["reward_terms"]["said"] == pytest.approx(f1)
+        assert info["reward_terms"]["brevity"] == pytest.approx(0.1)
