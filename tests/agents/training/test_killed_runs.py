@@ -42,7 +42,7 @@ RUNS = {  # by the algorithm's name: its settings, the run's, and who is talked 
     "behaviour-cloning": (BehaviourCloningConfig(minibatch_size=2, top_fraction=0.5), dict(data="mine.jsonl"), None),
     "q": (QLearningConfig(minibatch_size=4, beta=0.5, cql_coef=0.1, replay=12), {}, None),
     "q from recorded episodes": (QLearningConfig(minibatch_size=4, beta=0.5), dict(data="mine.jsonl"), None),
-    "adversarial": (AdversarialConfig(human="human.jsonl", d_pretrain=1, d_credit="both", d_rollouts=2), {}, None),
+    "adversarial": (AdversarialConfig(d_pretrain=1, d_credit="both", d_rollouts=2), {}, None),
     "self-distillation": (SelfDistillationConfig(minibatch_size=4), TALK, USER),
     "feedback-conditioned": (
         FeedbackConditionedConfig(supervised_updates=1, liked=5.0, note_tokens=8),
@@ -78,6 +78,8 @@ def test_a_killed_run_goes_on_exactly(tiny_config, tmp_path, name):
     human = [json.dumps({"prompt": "The film", "reference": f" is {word}"}) for word, _ in lines]
     (tmp_path / "human.jsonl").write_text("\n".join(human * 8) + "\n")
     algorithm, settings, user = RUNS[name]
+    if isinstance(algorithm, AdversarialConfig):
+        algorithm = replace(algorithm, human=str(tmp_path / "human.jsonl"))
     config = tiny_config(updates=4, save_every=2, seed=5, **settings)
     whole = train(replace(config, out="whole"), algorithm, user=user, progress=NoProgress())
 
