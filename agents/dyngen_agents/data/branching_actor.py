@@ -112,15 +112,15 @@ class BranchingActor:
     def values(self, rows: Tensor) -> Tensor:
         """V̂ (R,) of rows (R,) of the env as they stand."""
         seed = (self.actor.seed ^ BRANCH_SEED) + 1_000_003 * self.actor.step
-        branches = rows.repeat(self.count)
-        # A number for each branch of each row of the env: what is drawn does not depend on which rows are valued.
-        numbers = branches + torch.arange(self.count, device=rows.device).repeat_interleave(len(rows)) * len(
-            self.counted
-        )
-        found = []
-        for some in torch.arange(len(branches)).split(self.env.num_envs):  # memory stays that of a rollout
-            actor = Actor(self.branches, seed, processes=self.actor.processes, rows=numbers[some])
-            played = play_on(self.env.fork(branches[some].tolist()), actor)
+        state, found = self.env.state, []
+        for some in rows.split(max(1, self.env.num_envs // self.count)):  # memory stays that of a rollout
+            self.branches.engine.next_hidden(state.tokens[some], state.length[some])  # what a state's branches share
+            self.branches.engine.fork(torch.arange(len(some), device=some.device).repeat_interleave(self.count))
+            branches, copies = some.repeat_interleave(self.count), torch.arange(self.count, device=some.device)
+            # A number for each branch of each row of the env: what is drawn does not depend on which rows are valued.
+            numbers = branches + copies.repeat(len(some)) * len(self.counted)
+            actor = Actor(self.branches, seed, processes=self.actor.processes, rows=numbers)
+            played = play_on(self.env.fork(branches.tolist()), actor)
             self.tokens += int(played.completion_mask.sum())
-            found.append(self.returns(played))
-        return torch.cat(found).view(self.count, -1).mean(0)
+            found.append(self.returns(played).view(-1, self.count).mean(1))
+        return torch.cat(found)
