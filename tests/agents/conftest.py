@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from dyngen_agents.runs.config import TrainConfig
+from dyngen_agents.training import train as train_module
+from dyngen_agents.training.learning_curve import PANELS
 
 SENTENCES = [
     "The film is good and the story is great.",
@@ -54,7 +57,17 @@ def prompts_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def tiny_config(tiny_model, prompts_file, tmp_path, monkeypatch) -> Callable[..., TrainConfig]:
+def undrawn(monkeypatch) -> None:
+    """Runs read what a learning curve shows, and draw none: it takes as long as all else in a run of a tiny model."""
+
+    def read(path: Path, metrics: Sequence[dict[str, Any]], title: str) -> None:
+        assert all(name in record for name, *_ in PANELS for record in metrics)
+
+    monkeypatch.setattr(train_module, "draw_learning_curve", read)
+
+
+@pytest.fixture
+def tiny_config(tiny_model, prompts_file, tmp_path, monkeypatch, undrawn) -> Callable[..., TrainConfig]:
     """Settings of a run that takes a second, with changes; runs/ is in a folder of the test."""
     monkeypatch.chdir(tmp_path)
 

@@ -244,7 +244,7 @@ def finished(settings, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def bench(settings, tmp_path, monkeypatch):
+def bench(settings, tmp_path, monkeypatch, undrawn):
     """Those settings with changes, in a folder of the test that has DESIGNS in two.json."""
     monkeypatch.chdir(tmp_path)
     designs(DESIGNS)

@@ -35,6 +35,7 @@ from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.folder import find_run, lasting_model_name
 from dyngen_agents.runs.opened_run import open_run
 from dyngen_agents.training import progress
+from dyngen_agents.training import train as train_module
 from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import read_metrics, tensorboard_folder
 from dyngen_agents.training.progress import NoProgress
@@ -99,8 +100,10 @@ def numbers(run):
     return [{name: v for name, v in record.items() if name not in timed} for record in read_metrics(run)]
 
 
-def test_what_a_run_leaves(tiny_config, tmp_path):
-    run = train(tiny_config())
+def test_what_a_run_leaves(tiny_config, tmp_path, monkeypatch):
+    config = tiny_config()
+    monkeypatch.setattr(train_module, "draw_learning_curve", draw_learning_curve)  # other tests go without
+    run = train(config)
     assert run == find_run("latest")
     assert run.resolve() == (tmp_path / "runs" / "latest").resolve()
     metrics = read_metrics(run)
@@ -121,20 +124,21 @@ def test_what_a_run_leaves(tiny_config, tmp_path):
 @pytest.mark.parametrize(
     "algorithm",
     [
-        PPOConfig(epochs=2, minibatch_size=4, kl_target=0.1, kl_horizon=50),
+        PPOConfig(epochs=2, minibatch_size=16, kl_target=0.1, kl_horizon=50),
         REINFORCEConfig(baseline="rloo", group_size=2),
-        GRPOConfig(epochs=2, minibatch_size=4, group_size=4),
-        DPOConfig(epochs=2, minibatch_size=2, group_size=2, kl_target=0.1, kl_horizon=50),
-        VineConfig(epochs=2, minibatch_size=4, forks=1, fork_at="turns", kl_target=0.1, kl_horizon=50),
+        GRPOConfig(epochs=2, minibatch_size=16, group_size=4),
+        DPOConfig(epochs=2, minibatch_size=8, group_size=2, kl_target=0.1, kl_horizon=50),
+        VineConfig(epochs=2, minibatch_size=16, forks=1, fork_at="turns", kl_target=0.1, kl_horizon=50),
     ],
     ids=["ppo", "reinforce", "grpo", "dpo", "vine"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, algorithm):
-    settings = tiny_config(updates=4, normalise_reward=True, missing_eos_penalty=0.1, seed=5)
+    rows = dict(num_envs=32, episodes=32)  # so many play at a time the 256 episodes that scale the reward
+    settings = tiny_config(**rows, updates=4, normalise_reward=True, missing_eos_penalty=0.1, seed=5)
     whole = train(replace(settings, out="whole"), algorithm, reward=TextReward(vowels))
     stop = StopRequest()
-    # 256 completions measure the scale; the 20th after them is in the third update, the 40th if each is forked once.
-    interrupted = StopsAfter(256 + (40 if isinstance(algorithm, VineConfig) else 20), stop)
+    # 256 completions measure the scale; the 80th after them is in the third update, the 160th if each is forked once.
+    interrupted = StopsAfter(256 + (160 if isinstance(algorithm, VineConfig) else 80), stop)
     run = train(replace(settings, out="parts"), algorithm, reward=interrupted, stop=stop)
     assert open_checkpoint(run).record["iteration"] == 2
     assert (run / "samples.md").exists()
