@@ -35,23 +35,23 @@ def taste(text: str) -> float:
 
 USER = Talker((Feedback("b"), Feedback("a")))
 ONE_TURN = "one turn, ended by EOS or by the budget"
-MDPS = {
+MDPS = {  # a name: the options of the env, and what else the learner needs
     ONE_TURN: dict(max_new_tokens=2),
     "cut by the budget": dict(max_new_tokens=2, length_limit="truncate"),
     "a scripted user": dict(max_new_tokens=1, max_turns=2, user=USER),
     "a context that the user fills": dict(max_new_tokens=2, max_turns=5, user=USER, max_context_tokens=8),
-    "a turn that fills the context": dict(max_new_tokens=3, max_turns=2, user=USER, max_context_tokens=9),
-    "temperature 0.6": dict(max_new_tokens=2, sampling=SamplingConfig(temperature=0.6)),
+    "a turn that fills the context": dict(max_new_tokens=3, max_turns=2, user=USER, max_context_tokens=9, updates=32),
+    "temperature 0.6": dict(max_new_tokens=2, sampling=SamplingConfig(temperature=0.6), updates=32),
 }
 FAST = dict(warmup_steps=2, kl_coef=BETA)
 CLIPPED = dict(FAST, learning_rate=3e-3, minibatch_size=64, epochs=4)
 LEARNERS = {  # a name: the learner, its updates, the episodes of each
-    "ppo": (PPO, PPOConfig(**CLIPPED), 32, 128),
-    "ppo, exact KL": (PPO, PPOConfig(**CLIPPED, kl_estimator="exact"), 32, 128),
-    "grpo": (GRPO, GRPOConfig(**CLIPPED, group_size=8), 32, 128),
-    "reinforce": (REINFORCE, REINFORCEConfig(**FAST, learning_rate=2e-2), 60, 128),
+    "ppo": (PPO, PPOConfig(**CLIPPED), 24, 128),
+    "ppo, exact KL": (PPO, PPOConfig(**CLIPPED, kl_estimator="exact"), 24, 128),
+    "grpo": (GRPO, GRPOConfig(**CLIPPED, group_size=8), 24, 128),
+    "reinforce": (REINFORCE, REINFORCEConfig(**FAST, learning_rate=2e-2), 45, 128),
     "vine": (Vine, VineConfig(**(CLIPPED | dict(learning_rate=5e-3)), forks=2, fork_every=1), 16, 64),
-    "dpo": (DPO, DPOConfig(**FAST, learning_rate=3e-3, group_size=4, epochs=4, loss="squared"), 32, 128),
+    "dpo": (DPO, DPOConfig(**FAST, learning_rate=3e-3, group_size=4, epochs=4, loss="squared"), 24, 128),
 }
 
 
@@ -63,7 +63,7 @@ def optimum(ref_logprobs: torch.Tensor, episodes: Episodes) -> torch.Tensor:
 def learned(name: str, **options) -> tuple[float, float]:
     """Train; the divergence of the policy from the optimum before and after, in nats per episode."""
     kind, config, updates, count = LEARNERS[name]
-    sampling = options.pop("sampling", None)
+    sampling, updates = options.pop("sampling", None), options.pop("updates", updates)
     env = tiny_env(count, reward=taste, **options)
     policy = tiny_policy(env, sampling=sampling)
     reference = Reference(copy.deepcopy(policy.lm), policy.distribution)
