@@ -109,12 +109,15 @@ def test_leaving_unhappily_costs():
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_a_batch_does_what_single_envs_do(how):
     kwargs = dict(num_envs=2, max_new_tokens=3)
-    native, other = gym.make_vec(ID, **kwargs), gym.make_vec(ID, vectorization_mode=how, **kwargs)
+    native = gym.make_vec(ID, **kwargs)
     legal, rng, reasons = np.flatnonzero(native.unwrapped.action_masks()), np.random.default_rng(0), set()
-    assert np.array_equal(native.reset(seed=1)[0], other.reset(seed=1)[0])
-    for _ in range(40):
-        actions = rng.choice(legal, size=2)
-        mine, theirs = native.step(actions), other.step(actions)
+    actions = rng.choice(legal, size=(40, 2))
+    opening, played = native.reset(seed=1)[0], [native.step(chosen) for chosen in actions]
+    # Made now, the workers find all models loaded.
+    other = gym.make_vec(ID, vectorization_mode=how, **kwargs)
+    assert np.array_equal(opening, other.reset(seed=1)[0])
+    for chosen, mine in zip(actions, played, strict=True):
+        theirs = other.step(chosen)
         for a, b in zip(mine[:4], theirs[:4], strict=True):
             assert np.array_equal(a, b)
         assert mine[4].keys() == theirs[4].keys()
