@@ -29,6 +29,7 @@ class ShownMedia:
 
     def __init__(self, room: MediaRoom, places: Mapping[str, int], tokenizer: Tokenizer):
         self.room, self.places, self.placeholder = room, dict(places), _placeholder(tokenizer)
+        self._any = bool(room)  # asked at each step
 
     def before_words(self, ids: Sequence[int], at: int, media: Sequence[Medium]) -> list[int]:
         """The ids of a message with its media before its words, which begin at position `at` (`tokens.before_words`).
@@ -41,7 +42,7 @@ class ShownMedia:
 
     def in_vocabulary(self, tokens: torch.Tensor) -> torch.Tensor:
         """Rows of tokens for those who know nothing but the vocabulary: with a control token in the places of media."""
-        return as_placeholders(tokens, self.placeholder) if self.room else tokens
+        return as_placeholders(tokens, self.placeholder) if self._any else tokens
 
     def spaces(self) -> dict[str, Any]:
         """The spaces of `arrays`, of one row: a `Box` each."""
