@@ -11,8 +11,7 @@ import argparse
 import gymnasium as gym
 import numpy as np
 
-from dyngen_agents import CausalLMPolicy, collect
-from dyngen_agents.policy.actor import Actor
+from dyngen_agents import Actor, CausalLMPolicy, collect
 from dyngen_env import Example, Picture
 from dyngen_env.lm import load_model
 

@@ -1,6 +1,6 @@
 """A user who speaks: what somebody says in noise, and what the agent reads of it. Ten seconds.
 
-    python examples/20_spoken_user.py --steps 120
+    python examples/21_spoken_user.py --steps 120
 
 The same person with the same wish answers the same turns, once in writing and twice aloud: a voice of the recordings
 that come with the package speaks, noise is added, and a small recogniser writes down what it heard.
