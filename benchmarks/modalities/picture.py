@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from textwrap import shorten
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ from dyngen_env.scoring.said import foreign_share, said_f1
 from dyngen_env.tasks.pictures import COLOURS, KIND, NAME, picture_questions
 from dyngen_env.types import Example
 
-SETTINGS = TrainConfig(env="dyngen/Picture-v0", num_envs=256, episodes=256, updates=200)
+SETTINGS = TrainConfig(env="dyngen/Picture-v0", num_envs=256, episodes=256, updates=80)
 ALGORITHM = PPOConfig(learning_rate=5e-4, kl_coef=0.01)
 ROUNDS = 4
 QUESTIONS = {NAME: "name", KIND: "kind", COLOURS: "colours"}  # any other is answered by yes or no
@@ -149,7 +150,8 @@ def draw(asked: Sequence[Example], answers: Sequence[str]) -> Figure:
             colour = "#1a7f37" if f1 == 1 else "#9a6700" if f1 else "#cf222e"
             said = f"{asked[i].prompt} {answers[i].strip() or '(nothing)'}"
             axes.text(0.5, -0.06 - 0.1 * line, said, color=colour, fontsize=8.5, ha="center", transform=axes.transAxes)
-        axes.set_title(f"({asked[some[0]].reference})", fontsize=8, color="#57606a")
+        reference = shorten(asked[some[0]].reference or "", 36, placeholder=" ...")
+        axes.set_title(f"({reference})", fontsize=8, color="#57606a")
     return figure
 
 
