@@ -19,8 +19,10 @@ from benchmarks.docs_markdown import docstring, first_paragraph, signature, tabl
 from benchmarks.docs_scores import EPISODES, trained_scores, untrained_scores
 from dyngen_env import rewards, users
 from dyngen_env.envs.keywords import field_docs
-from dyngen_env.envs.options import VectorEnvOptions, keywords_of
+from dyngen_env.envs.mixture.ids import task_ids
+from dyngen_env.envs.options import OF_EACH_TASK, VectorEnvOptions, keywords_of
 from dyngen_env.registration import ENVS, RegisteredEnv
+from dyngen_env.rewards.of_task import OfTask
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCORES = "environments/scores.json"
@@ -97,8 +99,8 @@ def environment_page(name: str, env: RegisteredEnv, scores: Mapping[str, Any]) -
             [
                 ("Action space", f"`{made.action_space}`: the next token, one of `{batch.model}`'s"),
                 ("Observation space", f"`{made.observation_space}`: the tokens so far, -1 where empty"),
-                ("Reward", f"`{env.keywords['reward']}`"),
-                ("User", f"`{env.keywords['user']}`" if answers else "nobody answers"),
+                ("Reward", _of_tasks(env, "reward") or f"`{env.keywords['reward']}`"),
+                ("User", _of_tasks(env, "user") or (f"`{env.keywords['user']}`" if answers else "nobody answers")),
                 ("Import", f'`import dyngen_env`, then `gym.make("{name}")` or `gym.make_vec("{name}", num_envs=64)`'),
             ],
         ),
@@ -107,18 +109,25 @@ def environment_page(name: str, env: RegisteredEnv, scores: Mapping[str, Any]) -
         "## What is paid",
         table(
             ("term", "times", "what it is"),
-            [(f"`{part.name}`", f"{scale:g}", first_paragraph(type(part))) for scale, part in batch.reward.terms()],
+            [
+                (
+                    f"`{part.name}`",
+                    f"{scale:.3g}",
+                    first_paragraph(type(part.inner if isinstance(part, OfTask) else part)),
+                )
+                for scale, part in batch.reward.terms()
+            ],
         ),
         "All rewards by name: [rewards](../rewards.md).",
         *(_who_answers(env, batch.user) if answers else ()),
         "## How an episode ends",
         table(
             ("`finish_reason`", "when"),
-            [(f"`{reason}`", why) for reason, why in ENDS.items() if reason in (TALKING if answers else ALONE)],
+            [(f"`{reason}`", why) for reason, why in ENDS.items() if reason in _ends(env, answers)],
         ),
         "## Keywords",
         "Of `gym.make` and `gym.make_vec`; the last two of `gym.make_vec` alone. "
-        + ("" if "prompts" in env.keywords else _WITHOUT),
+        + ("" if "prompts" in env.keywords else _OF_IDS if "tasks" in env.keywords else _WITHOUT),
         table(("keyword", "default", "meaning"), _keywords(env)),
         "## Scores",
         _scores(scores),
@@ -161,9 +170,23 @@ _WITHOUT = (
 )
 
 
+_OF_IDS = f"Of a mixture its ids have {', '.join(f'`{name}`' for name in OF_EACH_TASK)}, each its own."
+
+
 def _who_answers(env: RegisteredEnv, user: Any) -> tuple[str, ...]:
-    named = f"`{env.keywords['user']}`: {first_paragraph(type(user))}"
+    named = _of_tasks(env, "user") or f"`{env.keywords['user']}`: {first_paragraph(type(user))}"
     return "## Who answers", named, "All users by name: [users](../users.md)."
+
+
+def _ends(env: RegisteredEnv, answers: bool) -> tuple[str, ...]:
+    """How episodes of an env may end: of a mixture some tasks may have a user and others none."""
+    return TALKING + ALONE if "tasks" in env.keywords else TALKING if answers else ALONE
+
+
+def _of_tasks(env: RegisteredEnv, keyword: str) -> str:
+    """What the ids of a mixture have of a keyword, each for itself; empty for an env of one task."""
+    ids = task_ids(env.keywords["tasks"]) if "tasks" in env.keywords else []
+    return "; ".join(f"{task.label}: " + (f"`{own}`" if (own := task.own(keyword)) else "nobody") for task in ids)
 
 
 def _example(name: str) -> str:
@@ -186,7 +209,9 @@ print(env.render(), info["finish_reason"], info["reward_terms"])
 def _keywords(env: RegisteredEnv) -> Iterable[tuple[str, str, str]]:
     known, docs = keywords_of(VectorEnvOptions), field_docs(VectorEnvOptions)
     for name in sorted(known, key=lambda name: name in NATIVE):
-        default = env.keywords.get(name, known[name].default)
+        default = env.keywords.get(
+            name, None if "tasks" in env.keywords and name in OF_EACH_TASK else known[name].default
+        )
         yield f"`{name}`", f"`{getattr(default, 'name', None) or repr(default)}`", docs[name]
 
 

@@ -11,6 +11,7 @@ from dyngen_env.registration import register_all
 
 if TYPE_CHECKING:
     from dyngen_env.envs.env import TextGenEnv
+    from dyngen_env.envs.mix import mix
     from dyngen_env.envs.vector_env import TextGenVectorEnv
     from dyngen_env.mdp.state import TokenState
     from dyngen_env.text.media import Picture, Sound
@@ -26,6 +27,7 @@ _DEFINED_IN = {
     "TextGenVectorEnv": "envs.vector_env",
     "TokenState": "mdp.state",
     "Transition": "types",
+    "mix": "envs.mix",
 }
 
 __version__ = "0.2.0"  # the distribution's: the build reads it here
@@ -41,6 +43,7 @@ __all__ = [
     "TokenState",
     "Transition",
     "__version__",
+    "mix",
 ]
 
 register_all()

@@ -87,6 +87,17 @@ ENVS = {
         ),
         {"v0": "first version, in dyngen-env 0.3.0"},
     ),
+    "dyngen/Mix-v0": RegisteredEnv(
+        "Play several ids at once, another one in every episode: film reviews to go on with, and people to talk with, "
+        "told apart by their prompts alone. Each is asked, answered and paid as by itself, but for a scale that makes "
+        "their rewards weigh alike. `dyngen_env.mix` makes mixtures of your own.",
+        dict(
+            model="dialogue-lm",
+            tasks="dyngen/Sentiment-v0 + dyngen/Dialogue-v0",
+            max_context_tokens=192,
+        ),
+        {"v0": "first version, in dyngen-env 0.3.0"},
+    ),
 }
 
 

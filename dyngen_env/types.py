@@ -6,7 +6,7 @@ Shapes: B rows, L = max_context_tokens. Everything here is frozen; tensors insid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ class Example:
         reference: an answer that rewards may compare the agent's with; None if the task has none.
         facts: whatever else a reward or a user of the same task needs to know.
         media: pictures and sounds that the agent is shown before the words of the prompt.
+        task: the id whose episode this is, in an env that plays several ids (`dyngen_env.mix`); elsewhere None.
 
     Raises:
         ValueError: `media` is no tuple of pictures and sounds.
@@ -33,6 +34,7 @@ class Example:
     reference: str | None = None
     facts: Any = None
     media: tuple[Medium, ...] = ()
+    task: str | None = None
 
     def __post_init__(self) -> None:
         _check_media(self.media)
@@ -162,6 +164,21 @@ class Transition:
     def live(self) -> torch.Tensor:
         """(B,) bool: rows whose episode was going on before the step. Only they can be paid."""
         return self.before.live
+
+    def with_turns(self, kept: Sequence[int]) -> Transition:
+        """The same step as if only the turns `kept`, indices into `rows`, had ended in it."""
+        rows = [self.rows[i] for i in kept]
+        turn_ended = torch.zeros_like(self.turn_ended)
+        turn_ended[rows] = True
+        return replace(
+            self,
+            turn_ended=turn_ended,
+            rows=rows,
+            completions=[self.completions[i] for i in kept],
+            examples=[self.examples[i] for i in kept],
+            feedback=[self.feedback[i] for i in kept],
+            dialogues=[self.dialogues[i] for i in kept],
+        )
 
 
 def _check_media(media: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +12,7 @@ import torch
 from gymnasium.error import ResetNeeded
 
 from dyngen_env.envs.media import ShownMedia
+from dyngen_env.envs.mixture.source import MixedSource
 from dyngen_env.envs.parts import EnvParts
 from dyngen_env.envs.reward_ledger import RewardLedger
 from dyngen_env.envs.row_state import RowState
@@ -19,13 +22,15 @@ from dyngen_env.mdp.dynamics import Rules
 from dyngen_env.mdp.state import ILLEGAL, TokenState
 from dyngen_env.rewards import Reward
 from dyngen_env.rewards.parts import parts_of
+from dyngen_env.tasks import Task
 from dyngen_env.types import Dialogue, Example
 
 
 class BatchView(gym.vector.VectorEnv):
-    """The questions that agents, wrappers and rollouts have about B rows. Nothing here changes a row."""
+    """What agents, wrappers and rollouts ask about B rows, or say about their next episodes. Nothing changes a row."""
 
     banned: BannedWords | None
+    task: Task
     _parts: EnvParts
     _ledger: RewardLedger
     _rows: RowState
@@ -82,6 +87,21 @@ class BatchView(gym.vector.VectorEnv):
     def over(self) -> bool:
         """Whether some row has ended and awaits its reset."""
         return bool(self._rows.ended.any())
+
+    def set_task_weights(self, weights: Mapping[str, float]) -> None:
+        """From the next episodes on, play the tasks of a mixture as often as these weights say; its forks do not.
+
+        Args:
+            weights: of all its ids, each above 0.
+
+        Raises:
+            ValueError: other ids, a weight that is no number above 0, or an env that plays one task.
+        """
+        source = self._parts.source
+        if not isinstance(source, MixedSource):
+            raise ValueError(f"task weights {dict(weights)}: this env plays one task; mix several by dyngen_env.mix")
+        self.task = source.mixture.with_weights(weights)
+        self._parts = replace(self._parts, task=self.task, source=source.weighted(self.task))
 
     def action_masks(self) -> np.ndarray:
         """(V,) bool: the legal tokens. Text, end of turn and end of sequence are; BOS, PAD and role tokens are not.

@@ -85,8 +85,12 @@ def ended_episodes(
     dialogues: list[Dialogue | None] = []
     if parts.user.answers:
         dialogues += talks[turns[of_turns]].tolist()
-        dialogues += [talk.said(text) for talk, text in zip(talks[cut_off], unfinished, strict=True)]
+        dialogues += [talk and talk.said(text) for talk, text in zip(talks[cut_off], unfinished, strict=True)]
     rows = np.concatenate([turns[of_turns], np.array(cut_off, dtype=turns.dtype)])
+    tasks, belongs = parts.ledger.tasks, None
+    if any(tasks):  # of terms: each is told of the rows that play its task
+        played = np.array([example.task for example in examples], dtype=object)[:, None]
+        belongs = (played == np.array(tasks, dtype=object)) | np.array([task is None for task in tasks])
     return Ends(
         rows=rows,
         ended=ended,
@@ -97,6 +101,7 @@ def ended_episodes(
         names=parts.ledger.names,
         implied=parts.ledger.implied,
         media=[shown(examples[row], talks[row]) for row in rows.tolist()] if parts.media.room else [],
+        belongs=belongs,
     )
 
 

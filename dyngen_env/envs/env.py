@@ -47,7 +47,7 @@ class TextGenEnv(gym.Env):
         """Begin an episode. Options: `prompt` (str) or `example` (int) choose what is played."""
         super().reset(seed=seed)
         if self.np_random is not self.batch.np_random[0]:
-            self.batch.reseed(0, self.np_random)
+            self.batch.reseed(0, self.np_random, seed)
         observations, infos = self.batch.reset(options=options)
         self._show()
         return _first(observations), info_of_row(infos, 0)

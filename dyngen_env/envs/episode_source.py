@@ -76,37 +76,26 @@ class Drawn:
     examples: Any  # (R,) a sequence of Example, or an object array
     tokens: torch.Tensor  # (R, L) int64, the prompts, -1 where empty
     lengths: torch.Tensor  # (R,) int64, of the prompts in tokens
+    budgets: torch.Tensor | None = None  # (R,) int64, how many tokens turns may have, where that is the example's
 
 
-class ExampleSource:
-    """The examples of a task, with their prompts as tokens on a device.
-
-    Args:
-        task: where the examples come from. If it is a list of prompts (`tasks.Prompts`), they are all encoded here,
-            once, so that prompts that are too long are found at once.
-        limit: makes tokens of prompts.
-        context: L, how wide rows of tokens are.
-        device: where the tokens lie.
+class EpisodeSource:
+    """Where the examples of episodes come from, as tokens.
 
     Attributes:
-        table: of a list of prompts, their tokens (E, L) and their lengths (E,).
-
-    Raises:
-        ValueError: prompts of a list are too long.
+        table: the tokens of all prompts (E, L) and their lengths (E,), where they are the list of one task; else None.
     """
 
-    def __init__(self, task: Task, limit: PromptLimit, *, context: int, device: torch.device):
-        self.task, self.limit, self.context, self.device = task, limit, context, device
-        self.table: tuple[torch.Tensor, torch.Tensor] | None = None
-        if isinstance(task, Prompts):
-            self.table = self._pad(limit(task.examples))
-            self._examples = objects(task.examples)
+    table: tuple[torch.Tensor, torch.Tensor] | None = None
 
-    def draw(self, episode_seeds: np.ndarray) -> Drawn:
-        """What episodes with these seeds (R,) uint64 play: equal seeds play equal examples."""
-        if self.table is not None:
-            return self.at(self.task.pick(stream_uniform(episode_seeds, "task")))  # type: ignore[attr-defined]
-        return self.of([self.task.sample(stream_generator(seed, "task")) for seed in episode_seeds])
+    def draw(self, episode_seeds: np.ndarray, rows: np.ndarray | None = None) -> Drawn:
+        """What episodes with these seeds (R,) uint64 play: equal seeds play equal examples.
+
+        Args:
+            rows: (R,) int64, the numbers by which rows are told apart (`RowState.numbers`), where each has a task of
+                its own.
+        """
+        raise NotImplementedError
 
     def at(self, indices: np.ndarray) -> Drawn:
         """The examples with these indices (R,).
@@ -114,19 +103,11 @@ class ExampleSource:
         Raises:
             ValueError: an index out of range, or a task whose examples cannot be listed.
         """
-        if self.table is None or not isinstance(self.task, Prompts):
-            raise ValueError(f'{type(self.task).__name__} has no list of examples: use the option "prompt"')
-        examples = self.task.examples
-        out = indices[(indices < 0) | (indices >= len(examples))]
-        if len(out):
-            raise ValueError(f"example {out[0]} does not exist: expected 0 <= example < {len(examples)}")
-        where = torch.from_numpy(indices).to(self.device)
-        tokens, lengths = (part.index_select(0, where) for part in self.table)
-        return Drawn(self._examples[indices], tokens, lengths)
+        raise NotImplementedError
 
     def of(self, examples: list[Example]) -> Drawn:
-        """These examples (R,), wherever they come from. Raises ValueError if a prompt is too long."""
-        return Drawn(examples, *self._pad(self.limit(examples)))
+        """These examples (R,), wherever they come from. Raises ValueError if one cannot be played."""
+        raise NotImplementedError
 
     def chosen(self, options: dict[str, Any], rows: int) -> Drawn | None:
         """What the reset options `prompt` or `example` choose for some rows; None where they choose nothing.
@@ -142,8 +123,52 @@ class ExampleSource:
             return self.at(np.array(_per_row("example", options["example"], rows, int | np.integer), dtype=np.int64))
         return None
 
+
+class ExampleSource(EpisodeSource):
+    """The examples of a task, with their prompts as tokens on a device.
+
+    Args:
+        task: where the examples come from. If it is a list of prompts (`tasks.Prompts`), they are all encoded here,
+            once, so that prompts that are too long are found at once.
+        limit: makes tokens of prompts.
+        context: L, how wide rows of tokens are.
+        device: where the tokens lie.
+
+    Raises:
+        ValueError: prompts of a list are too long.
+    """
+
+    def __init__(self, task: Task, limit: PromptLimit, *, context: int, device: torch.device):
+        self.task, self.limit, self.context, self.device = task, limit, context, device
+        if isinstance(task, Prompts):
+            self.table = self._pad(limit(task.examples))
+            self._examples = objects(task.examples)
+
+    def draw(self, episode_seeds: np.ndarray, rows: np.ndarray | None = None) -> Drawn:
+        if self.table is not None:
+            return self.at(self.task.pick(stream_uniform(episode_seeds, "task")))  # type: ignore[attr-defined]
+        return self.of([self.task.sample(stream_generator(seed, "task")) for seed in episode_seeds])
+
+    def at(self, indices: np.ndarray) -> Drawn:
+        if self.table is None or not isinstance(self.task, Prompts):
+            raise ValueError(f'{type(self.task).__name__} has no list of examples: use the option "prompt"')
+        check_indices(indices, len(self.task.examples))
+        where = torch.from_numpy(indices).to(self.device)
+        tokens, lengths = (part.index_select(0, where) for part in self.table)
+        return Drawn(self._examples[indices], tokens, lengths)
+
+    def of(self, examples: list[Example]) -> Drawn:
+        return Drawn(examples, *self._pad(self.limit(examples)))
+
     def _pad(self, ids: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         return pad_rows(ids, self.context).to(self.device), torch.tensor([len(i) for i in ids]).to(self.device)
+
+
+def check_indices(indices: np.ndarray, count: int) -> None:
+    """Raises ValueError unless all indices (R,) are those of one of `count` examples."""
+    out = indices[(indices < 0) | (indices >= count)]
+    if len(out):
+        raise ValueError(f"example {out[0]} does not exist: expected 0 <= example < {count}")
 
 
 def objects(values: Sequence[Any]) -> np.ndarray:

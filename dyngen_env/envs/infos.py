@@ -1,5 +1,5 @@
-"""The infos of episodes that have ended: why they ended, what was written, what each part of the reward paid. Where a
-user comes back, infos of episodes that begin or end tell who it is.
+"""The infos of episodes that have ended: why they ended, what was written, what each part of the reward paid. Infos of
+episodes that begin or end also tell which task is played, if there are several, and who the user is, if they come back.
 
 As arrays they are laid out as Gymnasium's own vector envs lay out theirs: under each key an array of B values, and
 beside it under `_key` which rows have one. As tensors they have the same keys, and what must be decoded for them is
@@ -18,7 +18,9 @@ import torch
 
 from dyngen_env.mdp.state import FINISH_REASONS, ILLEGAL
 from dyngen_env.text.media import Medium
-from dyngen_env.types import Dialogue
+from dyngen_env.types import Dialogue, Example
+
+About = tuple[Example, Dialogue | None]  # an episode: what it is about, and what has been said if somebody answers
 
 
 class LazySequence(Sequence[Any]):
@@ -62,6 +64,7 @@ class Ends:
     names: Sequence[str]  # (K,) of the terms
     implied: str | None  # the term for illegal tokens if only the env asked for it: told of rows that chose one
     media: Sequence[tuple[Medium, ...]] = ()  # (E,) what was shown; empty in an env without media
+    belongs: np.ndarray | None = None  # (B, K) bool, whether a term is one of the row's task; None: all are, everywhere
 
     def finish_reasons(self) -> np.ndarray:
         """(B,) str, why episodes ended; None in rows that go on."""
@@ -98,8 +101,9 @@ def array_infos(ends: Ends) -> dict[str, Any]:
     """Infos as arrays, as Gymnasium's vector envs collect those of single envs. A key that no row has is left out."""
     paid, illegal = ends.paid.numpy(force=True), ends.finish.numpy(force=True) == ILLEGAL
     terms: dict[str, np.ndarray] = {}
-    for name, amount in zip(ends.names, paid.T, strict=True):
-        _put(terms, name, ends.ended & illegal if name == ends.implied else ends.ended, amount)
+    for k, (name, amount) in enumerate(zip(ends.names, paid.T, strict=True)):
+        mask = ends.ended & illegal if name == ends.implied else ends.ended
+        _put(terms, name, mask if ends.belongs is None else mask & ends.belongs[:, k], amount)
     infos: dict[str, Any] = {}
     infos |= {"finish_reason": ends.finish_reasons(), "_finish_reason": ends.ended.copy()}
     infos |= {"text": ends.last_texts(), "_text": ends.ended.copy()}
@@ -119,6 +123,9 @@ def tensor_infos(ends: Ends) -> dict[str, Any]:
     ended = torch.from_numpy(ends.ended.copy()).to(ends.paid.device)
     paid = torch.where(ended.unsqueeze(1), ends.paid, 0.0)
     infos = lazy_infos(ended, paid, ended & (ends.finish == ILLEGAL), ends.names, ends.implied, lambda: ends)
+    if ends.belongs is not None:
+        masks = torch.from_numpy(ends.belongs).to(ended.device) & ended.unsqueeze(1)
+        infos["reward_terms"] |= {f"_{name}": masks[:, k] for k, name in enumerate(ends.names)}
     if any(ends.dialogues):
         talked = torch.from_numpy(ends.talked()).to(ended.device)
         infos |= {"dialogue": LazySequence(len(ended), ends.transcripts), "_dialogue": talked}
@@ -153,19 +160,26 @@ def lazy_infos(
     }
 
 
-def visit_infos(dialogues: Mapping[int, Dialogue | None], rows: int) -> dict[str, Any]:
-    """Who the users are that come back, and which of their episodes this is: `person` and `visit`, (rows,) int64 each.
+def about_infos(about: Mapping[int, About], rows: int) -> dict[str, Any]:
+    """Whose episodes are played, and with whom, by row: those that begin or have ended.
 
-    Args:
-        dialogues: by row, those of which this is to be told. The infos are empty if none of them has such a user.
+    Returns:
+        `task`, (rows,) of str, if the env plays several; and `person` and `visit`, (rows,) int64 each, who the users
+        are that come back, and which of their episodes this is, if there are such users. Else it is empty.
     """
-    back = [(row, talk.person, talk.visit) for row, talk in dialogues.items() if talk and talk.person is not None]
-    if not back:
-        return {}
-    told, person, visit = np.zeros(rows, dtype=bool), *np.zeros((2, rows), dtype=np.int64)
-    where, persons, visits = map(list, zip(*back, strict=True))
-    told[where], person[where], visit[where] = True, persons, visits
-    return {"person": person, "_person": told, "visit": visit, "_visit": told.copy()}
+    tasks = {row: example.task for row, (example, _) in about.items() if example.task is not None}
+    back = [(row, talk.person, talk.visit) for row, (_, talk) in about.items() if talk and talk.person is not None]
+    infos: dict[str, Any] = {}
+    if tasks:
+        told, task = np.zeros(rows, dtype=bool), np.full(rows, None, dtype=object)
+        told[list(tasks)], task[list(tasks)] = True, list(tasks.values())
+        infos |= {"task": task, "_task": told}
+    if back:
+        told, person, visit = np.zeros(rows, dtype=bool), *np.zeros((2, rows), dtype=np.int64)
+        where, persons, visits = map(list, zip(*back, strict=True))
+        told[where], person[where], visit[where] = True, persons, visits
+        infos |= {"person": person, "_person": told, "visit": visit, "_visit": told.copy()}
+    return infos
 
 
 def info_of_row(infos: dict[str, Any], row: int) -> dict[str, Any]:

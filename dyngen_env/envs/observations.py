@@ -99,7 +99,7 @@ class Observer:
         if self.kind == "text":
             return tuple(decode(self.tokenizer, row) for row in state.tokens.tolist())
         present = state.tokens >= 0
-        left = self.max_new_tokens - (state.length - state.turn_start)
+        left = (self.max_new_tokens if state.budget is None else state.budget) - (state.length - state.turn_start)
         return {
             "input_ids": torch.where(present, self.media.in_vocabulary(state.tokens), self.filler),
             "attention_mask": present.to(torch.int8),

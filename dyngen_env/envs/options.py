@@ -18,6 +18,8 @@ from dyngen_env.text.tokenizer import Tokenizer
 
 Options = TypeVar("Options", bound="EnvOptions")
 
+OF_EACH_TASK = ("prompts", "reward", "user", "max_turns", "max_new_tokens")  # where an env plays several
+
 
 @dataclass(frozen=True)
 class EnvDefault:
@@ -77,6 +79,18 @@ class TaskOptions:
     """Strings that end a turn when they appear in it."""
     banned: Annotated[tuple[str, ...] | None, EnvDefault(())] = None
     """Words that are not legal to write, or one .txt file with one a line."""
+    tasks: Annotated[str | None, EnvDefault(None)] = None
+    """Registered ids that the rows play, with weights: "2*dyngen/Sentiment-v0 + dyngen/Dialogue-v0"; Python also takes
+    a dict. Prompts, users, rewards and the limits of turns are then the ids' own."""
+    task_choice: Annotated[Literal["weights", "rows"] | None, EnvDefault("weights")] = None
+    """Which of several tasks an episode plays: "weights" draws it anew for each, "rows" gives each row one for good, by
+    the row's seed, or its number if it was never seeded."""
+    task_tokens: Annotated[bool | None, EnvDefault(False)] = None
+    """Whether a control token at the beginning of the context says which of several tasks is played. Else only the
+    prompt tells."""
+    task_scales: Annotated[tuple[float, ...] | None, EnvDefault(None)] = None
+    """What the rewards of several tasks are divided by, in their order, so that they weigh alike. By default figures
+    that are known of our ids: the standard deviation of an untrained agent's return; 1 for others."""
 
     def __post_init__(self) -> None:
         for name, value in self.given().items():
@@ -90,7 +104,8 @@ class TaskOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvOptions(TaskOptions):
-    """The keywords of `TextGenEnv`. Here every one has a value: make it with `options_from`."""
+    """The keywords of `TextGenEnv`. Here every one has a value: make it with `options_from`. Where `tasks` are given,
+    those that each of them has for itself (`OF_EACH_TASK`) are None."""
 
     tokenizer: str | Tokenizer | None = None
     """Instead of a model: a name as for `model`, "bytes", or an object like `dyngen_env.text.tokenizer.Tokenizer`."""
@@ -120,7 +135,7 @@ class EnvOptions(TaskOptions):
             object.__setattr__(self, "max_episode_steps", None)
         for name, keyword in keywords_of(type(self)).items():
             value = getattr(self, name)
-            if value is None and keyword.default is not None:
+            if value is None and keyword.default is not None and not (self.tasks and name in OF_EACH_TASK):
                 raise ValueError(f"{name} is None: leave it out for the default, {keyword.default!r}")
             if value is not None:
                 keyword.check(name, value)
@@ -186,6 +201,9 @@ def options_from(kind: type[Options], owner: type, given: dict[str, Any]) -> Opt
         ValueError: a value that cannot work.
     """
     known = keywords_of(kind)
+    defaults = {name: keyword.default for name, keyword in known.items()}
+    if given.get("tasks"):
+        defaults |= dict.fromkeys(OF_EACH_TASK)
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -193,4 +211,4 @@ def options_from(kind: type[Options], owner: type, given: dict[str, Any]) -> Opt
                 f"{owner.__qualname__}.__init__() got an unexpected keyword argument {name!r}"
                 f"{f': did you mean {near[0]!r}?' if near else ':'} the known ones are {', '.join(known)}"
             )
-    return kind(**{name: keyword.default for name, keyword in known.items()} | given)
+    return kind(**defaults | given)

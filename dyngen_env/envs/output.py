@@ -8,10 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from dyngen_env.envs.infos import Ends, array_infos, tensor_infos, visit_infos
+from dyngen_env.envs.infos import About, Ends, about_infos, array_infos, tensor_infos
 from dyngen_env.envs.observations import Observer, row_of
 from dyngen_env.mdp.state import TokenState
-from dyngen_env.types import Dialogue
 
 
 class Output(Protocol):
@@ -32,8 +31,8 @@ class Output(Protocol):
     def final(self, infos: dict[str, Any], ended: np.ndarray, state: TokenState) -> dict[str, Any]:
         """The infos of SAME_STEP, whose rows `ended` (B,) bool are reset in the step that ends them in `state`."""
 
-    def visits(self, state: TokenState, dialogues: Mapping[int, Dialogue | None]) -> dict[str, Any]:
-        """The infos of dialogues, by row, that begin or have ended: who the users are that come back."""
+    def about(self, state: TokenState, about: Mapping[int, About]) -> dict[str, Any]:
+        """The infos of episodes, by row, that begin or have ended: their tasks, and who the users are who come back."""
 
     def segments(self, state: TokenState, cut: Sequence[int]) -> dict[str, Any]:
         """The infos of rows that have lost tokens: `segment` (B, L), their tokens as they were; 0 in other rows, as
@@ -65,9 +64,9 @@ class TensorOutput:
         final = self.observations(state)
         return {"final_obs": final, "_final_obs": mask, "final_info": infos, "_final_info": mask.clone()}
 
-    def visits(self, state: TokenState, dialogues: Mapping[int, Dialogue | None]) -> dict[str, Any]:
-        infos = visit_infos(dialogues, len(state.finish))
-        return {key: torch.from_numpy(value).to(state.finish.device) for key, value in infos.items()}
+    def about(self, state: TokenState, about: Mapping[int, About]) -> dict[str, Any]:
+        infos, device = about_infos(about, len(state.finish)), state.finish.device
+        return {key: v if v.dtype == object else torch.from_numpy(v).to(device) for key, v in infos.items()}
 
     def segments(self, state: TokenState, cut: Sequence[int]) -> dict[str, Any]:
         mask = torch.zeros_like(state.finish, dtype=torch.bool)
@@ -102,8 +101,8 @@ class ArrayOutput:
             array[row] = row_of(observations, row)
         return {"final_obs": array, "_final_obs": ended, "final_info": infos, "_final_info": ended.copy()}
 
-    def visits(self, state: TokenState, dialogues: Mapping[int, Dialogue | None]) -> dict[str, Any]:
-        return visit_infos(dialogues, len(state.finish))
+    def about(self, state: TokenState, about: Mapping[int, About]) -> dict[str, Any]:
+        return about_infos(about, len(state.finish))
 
     def segments(self, state: TokenState, cut: Sequence[int]) -> dict[str, Any]:
         told = self._tensors.segments(state, cut)

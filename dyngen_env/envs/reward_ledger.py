@@ -11,6 +11,7 @@ import torch
 from dyngen_env.rewards import Reward, RewardContext
 from dyngen_env.rewards.base import term_names, with_price_of_illegal
 from dyngen_env.rewards.finite import LARGEST
+from dyngen_env.rewards.of_task import task_of
 from dyngen_env.rewards.payments import amounts_of, check_payable
 from dyngen_env.rewards.transforms.delay import is_due
 from dyngen_env.types import Transition
@@ -36,6 +37,7 @@ class RewardLedger:
         names: (K,) what the terms are called in `info["reward_terms"]`; a second equal name gets `_2`.
         implied: the name of the added term, reported only where it was paid; None if the reward prices illegal
             tokens itself.
+        tasks: (K,) the task in whose rows alone a term pays, where an env plays several; else None.
         holds: whether a term is paid later than it is earned, so that something can be owed.
     """
 
@@ -44,6 +46,7 @@ class RewardLedger:
         whole, self.implied = with_price_of_illegal(reward.bind(context))
         self._keep(whole)
         self.names = term_names(self._terms)
+        self.tasks = tuple(task_of(part) for part in self._parts)
 
     def _keep(self, reward: Reward) -> None:
         self.reward, self._terms = reward, reward.terms()

@@ -12,6 +12,7 @@ import torch
 
 from dyngen_env import mdp
 from dyngen_env.envs.episode_source import Drawn, objects
+from dyngen_env.envs.infos import About
 from dyngen_env.envs.seeding import EpisodeSeeds
 from dyngen_env.mdp.state import TokenState
 from dyngen_env.types import Dialogue, Example
@@ -24,6 +25,10 @@ class Episodes:
     seeds: np.ndarray  # (R,) uint64, of the episodes
     drawn: Drawn
     dialogues: Sequence[Dialogue | None]  # (R,)
+
+    def about(self) -> list[About]:
+        """(R,) what there is to tell of them as they begin."""
+        return list(zip(self.drawn.examples, self.dialogues, strict=True))
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class RowState:
     examples: np.ndarray  # (B,) of Example
     dialogues: np.ndarray  # (B,) of Dialogue, or None where nobody answers
     ended: np.ndarray  # (B,) bool, rows that await their reset
+    numbers: np.ndarray  # (B,) int64, by which rows are told apart: the last seed, or the place where there was none
     steps: np.ndarray  # (B,) int64, taken in the episode
     paid: torch.Tensor  # (B, K) float64, what each term has paid in the episode
     owed: torch.Tensor  # (B, K) float64, what it has earned in the episode and not paid yet
@@ -54,6 +60,7 @@ class RowState:
             examples=objects([Example("")] * rows),
             dialogues=objects([None] * rows),
             ended=np.zeros(rows, dtype=bool),
+            numbers=np.arange(rows),
             steps=np.zeros(rows, dtype=np.int64),
             paid=owed,
             owed=owed,
@@ -69,7 +76,7 @@ class RowState:
         Call it once nothing can fail any more (see `EpisodeSeeds.after`).
         """
         where = torch.from_numpy(rows).to(self.paid.device)
-        prompts = episodes.drawn.tokens, episodes.drawn.lengths
+        prompts = episodes.drawn.tokens, episodes.drawn.lengths, episodes.drawn.budgets
         every_row = len(rows) == len(self.ended)
         return replace(
             self,
@@ -84,10 +91,17 @@ class RowState:
             owed=self.owed.index_fill(0, where, 0.0),
         )
 
-    def reseeded(self, rows: Sequence[int], seeds: EpisodeSeeds) -> RowState:
-        """Rows (R,) draw their future episodes from these seeds, and the next user is somebody new."""
+    def reseeded(self, rows: Sequence[int], seeds: EpisodeSeeds, numbers: Sequence[int | None]) -> RowState:
+        """Rows (R,) draw their future episodes from these seeds, and the next user is somebody new.
+
+        Args:
+            numbers: (R,) what the rows' generators were seeded with; None leaves a row's number as it is.
+        """
         talks = written(self.dialogues, np.array(rows), None)
-        return replace(self, seeds=self.seeds.put(rows, seeds), dialogues=talks)
+        known = zip(self.numbers[list(rows)].tolist(), numbers, strict=True)
+        told = [old if new is None else new % 2**62 for old, new in known]
+        numbered = written(self.numbers, np.array(rows, dtype=np.int64), told)
+        return replace(self, seeds=self.seeds.put(rows, seeds), dialogues=talks, numbers=numbered)
 
     def branched(self, seeds: Sequence[int | None]) -> RowState:
         """Rows go on with other chances: their users' in the episode that is played, and their future episodes'."""
@@ -129,7 +143,7 @@ def written(array: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:
 
 def with_dialogues(dialogues: np.ndarray, rows: np.ndarray, others: Sequence[Dialogue | None]) -> np.ndarray:
     """A copy of dialogues (B,) with others (R,) in rows (R,); where nobody answers, the same, as there are none."""
-    return written(dialogues, rows, objects(others)) if any(others) else dialogues
+    return written(dialogues, rows, objects(others)) if any(others) or any(dialogues[rows]) else dialogues
 
 
 def _taken(value: Any, rows: list[int]) -> Any:

@@ -7,8 +7,6 @@ it, and it is no turn to `max_turns`. What rewards are shown of a step, a `Trans
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -84,24 +82,6 @@ def answered(
         playing=LazySequence(len(old.ended), old.examples.tolist),
         talks=LazySequence(len(old.ended), old.dialogues.tolist),
     )
-    return (_without(transition, answers.drafts) if answers.drafts else transition), answers, texts
-
-
-def _without(step: Transition, drafts: list[int]) -> Transition:
-    """The transition in which no turn ended in these rows."""
-    kept = [i for i, row in enumerate(step.rows) if row not in drafts]
-    turn_ended = step.turn_ended.clone()
-    turn_ended[drafts] = False
-
-    def of(items: Sequence[Any]) -> list[Any]:
-        return [items[i] for i in kept]
-
-    return replace(
-        step,
-        turn_ended=turn_ended,
-        rows=of(step.rows),
-        completions=of(step.completions),
-        examples=of(step.examples),
-        feedback=of(step.feedback),
-        dialogues=of(step.dialogues),
-    )
+    if answers.drafts:
+        transition = transition.with_turns([i for i, row in enumerate(rows) if row not in answers.drafts])
+    return transition, answers, texts

@@ -18,6 +18,7 @@ from dyngen_env.envs.actions import fitted, read_actions, refuse
 from dyngen_env.envs.batch_view import BatchView
 from dyngen_env.envs.endings import ended_episodes, endings
 from dyngen_env.envs.episode_source import Drawn
+from dyngen_env.envs.infos import About
 from dyngen_env.envs.keywords import documented
 from dyngen_env.envs.options import VectorEnvOptions, options_from
 from dyngen_env.envs.output import make_output
@@ -29,7 +30,7 @@ from dyngen_env.envs.tensor_step import TensorStep
 from dyngen_env.envs.token_space import TokenSpace
 from dyngen_env.envs.turns import NOTHING_SAID, answered, cut_in
 from dyngen_env.mdp.state import TokenState
-from dyngen_env.types import Dialogue, Feedback
+from dyngen_env.types import Feedback
 
 NOBODY = np.zeros(0, dtype=np.int64)
 PATIENCE = 8  # steps of a fork before its step is made ready for a GPU: many forks are stepped a few times only
@@ -133,11 +134,12 @@ class TextGenVectorEnv(BatchView):
         if seed is not None:
             of_rows = seeds_of_rows(seed, self.num_envs)
             new = {row: s for row in rows.tolist() if (s := of_rows[row]) is not None}
-            old = old.reseeded(list(new), EpisodeSeeds.fresh(list(new.values()))) if new else old
-        episodes = self._episodes(old.seeds, rows, old.dialogues, chosen)
+            given = list(new.values())
+            old = old.reseeded(list(new), EpisodeSeeds.fresh(given), given) if new else old
+        episodes = self._episodes(old, rows, old.dialogues, chosen)
         self._rows, self._begun = old.reset(rows, episodes), True
-        visits = self._output.visits(self.state, dict(zip(rows.tolist(), episodes.dialogues, strict=True)))
-        return self._output.observations(self.state), visits
+        infos = self._output.about(self.state, dict(zip(rows.tolist(), episodes.about(), strict=True)))
+        return self._output.observations(self.state), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Append a token to each live row, let users answer the turns that ended, pay, and reset what is due.
@@ -219,22 +221,20 @@ class TextGenVectorEnv(BatchView):
         late = NOBODY if most is None else ((steps >= most) & ~old.ended).nonzero()[0]
         budget_cuts = self.options.length_limit == "truncate"
         after, terminated, truncated, ended = endings(answers.state, turns, late, budget_cuts)
-        infos, told = dict[str, Any](), dict[int, Dialogue | None]()  # told: the dialogues that end or begin, by row
+        infos, told = dict[str, Any](), dict[int, About]()  # told: of episodes that end or begin, by row
         if (len(turns) or len(late)) and ended.any():
-            infos = self._output.infos(
-                ended_episodes(self._parts, after, ended, turns, texts, old.examples, talks, paid)
-            )
-            told = {row: talks[row] for row in ended.nonzero()[0].tolist()}
+            over = ended_episodes(self._parts, after, ended, turns, texts, old.examples, talks, paid)
+            infos, told = self._output.infos(over), {row: (old.examples[row], talks[row]) for row in over.rows.tolist()}
             if self.autoreset_mode == AutoresetMode.SAME_STEP:
-                infos = self._output.final(infos | self._output.visits(after, told), ended, after)
+                infos = self._output.final(infos | self._output.about(after, told), ended, after)
                 due, ended, told = ended.nonzero()[0], np.zeros_like(ended), {}
         if answers.cut:
             infos |= self._output.segments(spoken, answers.cut)
-        episodes = self._episodes(old.seeds, due, talks) if len(due) else None
+        episodes = self._episodes(old, due, talks) if len(due) else None
         if episodes:
-            told |= dict(zip(due.tolist(), episodes.dialogues, strict=True))
+            told |= dict(zip(due.tolist(), episodes.about(), strict=True))
         if told:
-            infos |= self._output.visits(after, told)
+            infos |= self._output.about(after, told)
 
         new = replace(old, state=after, dialogues=talks, ended=ended, steps=steps, paid=paid, owed=owed)
         self._rows = new.reset(due, episodes) if episodes else new  # nothing has changed up to here
@@ -257,12 +257,10 @@ class TextGenVectorEnv(BatchView):
             refuse(actions, outside, len(self.tokenizer))
         return tokens, spoken, turns
 
-    def _episodes(
-        self, seeds: EpisodeSeeds, rows: np.ndarray, talks: np.ndarray, chosen: Drawn | None = None
-    ) -> Episodes:
+    def _episodes(self, old: RowState, rows: np.ndarray, talks: np.ndarray, chosen: Drawn | None = None) -> Episodes:
         """What `rows` (R,) play next, after talks (B,): what was chosen, or what their next seeds say."""
-        of_rows = seeds.next(rows)  # used up even if something was chosen: choosing shifts no later episode
-        drawn = chosen or self._parts.source.draw(of_rows)
+        of_rows = old.seeds.next(rows)  # used up even if something was chosen: choosing shifts no later episode
+        drawn = chosen or self._parts.source.draw(of_rows, old.numbers[rows])
         return Episodes(of_rows, drawn, self._parts.conversation.begin(drawn.examples, of_rows, talks[rows].tolist()))
 
     # ---------------------------------------------------------------- copies, streams, pictures
@@ -288,9 +286,10 @@ class TextGenVectorEnv(BatchView):
             twin._rows = twin._rows.branched(seeds_of_rows(reseed, len(rows)))
         return twin
 
-    def reseed(self, row: int, generator: np.random.Generator) -> None:
-        """Draw row `row`'s future episodes from another generator; the next user is somebody new."""
-        self._rows = self._rows.reseeded([row], EpisodeSeeds.of([generator], [UNKNOWN]))
+    def reseed(self, row: int, generator: np.random.Generator, seed: int | None = None) -> None:
+        """Draw row `row`'s future episodes from another generator, seeded with `seed` if that is known. The next user
+        is somebody new."""
+        self._rows = self._rows.reseeded([row], EpisodeSeeds.of([generator], [UNKNOWN]), [seed])
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame for each row: text in mode "ansi", (H, W, 3) uint8 in "rgb_array"; "human" prints and gives None."""

@@ -9,11 +9,11 @@ context, V tokens in the vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from dyngen_env.mdp.state import CONTEXT, LENGTH, LIVE, TokenState
+from dyngen_env.mdp.state import ALWAYS, CONTEXT, LENGTH, LIVE, TokenState
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,13 @@ class Rules:
         object.__setattr__(self, "budget", budget)
 
 
-def initial(prompts: torch.Tensor, prompt_lengths: torch.Tensor) -> TokenState:
+def initial(prompts: torch.Tensor, prompt_lengths: torch.Tensor, budget: torch.Tensor | None = None) -> TokenState:
     """The state in which B episodes begin.
 
     Args:
         prompts: (B, L) int64 tokens, padded on the right with -1. They become the state's own: do not write to them.
         prompt_lengths: (B,) int64, below L: there is room for a token of the agent's.
+        budget: (B,) int64, how many tokens a turn may have in each row, at most `Rules.max_new_tokens`; None: so many.
     """
     zeros = torch.zeros_like(prompt_lengths)
     return TokenState(
@@ -51,6 +52,7 @@ def initial(prompts: torch.Tensor, prompt_lengths: torch.Tensor) -> TokenState:
         earlier=torch.zeros_like(prompts, dtype=torch.bool),
         stop_state=zeros,
         finish=zeros,
+        budget=budget,
     )
 
 
@@ -69,24 +71,26 @@ def append(state: TokenState, actions: torch.Tensor, rules: Rules, all_live: boo
     width = state.tokens.shape[1]
     length = state.length + 1
     index = actions if states == 1 else state.stop_state * vocabulary + actions
-    spent = rules.budget.take(length - state.turn_start)
+    written = length - state.turn_start
+    spent = rules.budget.take(written) if state.budget is None else (written >= state.budget) * LENGTH
     full = length >= width  # as a number CONTEXT, which is 1
     finish = rules.outcome.take(index).maximum(spent).maximum(full)  # the precedence is the order of the reasons
     stop_state = state.stop_state if states == 1 else rules.stop_next.take(index)
-    at, written = state.length.unsqueeze(1), actions.unsqueeze(1)  # a live row has room for a token
+    at, token = state.length.unsqueeze(1), actions.unsqueeze(1)  # a live row has room for a token
     if not all_live:
         live, at = state.live, at.clamp(max=width - 1)
         length, finish = torch.where(live, length, state.length), torch.where(live, finish, state.finish)
         stop_state = stop_state if states == 1 else torch.where(live, stop_state, state.stop_state)
         # An ended row writes what stands there already: a choice between rows (B, L) would copy the batch once more.
-        written = torch.where(live.unsqueeze(1), written, state.tokens.gather(1, at))
+        token = torch.where(live.unsqueeze(1), token, state.tokens.gather(1, at))
     return TokenState(
-        tokens=state.tokens.scatter(1, at, written),
+        tokens=state.tokens.scatter(1, at, token),
         length=length,
         turn_start=state.turn_start,
         earlier=state.earlier,
         stop_state=stop_state,
         finish=finish,
+        budget=state.budget,
     )
 
 
@@ -156,9 +160,15 @@ def take_back(state: TokenState, rows: torch.Tensor) -> TokenState:
     )
 
 
-def restart(state: TokenState, rows: torch.Tensor, prompts: torch.Tensor, lengths: torch.Tensor) -> TokenState:
+def restart(
+    state: TokenState,
+    rows: torch.Tensor,
+    prompts: torch.Tensor,
+    lengths: torch.Tensor,
+    budget: torch.Tensor | None = None,
+) -> TokenState:
     """The state after new episodes have begun in rows (R,), with prompts (R, L) of `lengths` (R,) as in `initial`."""
-    return put(state, rows, initial(prompts, lengths))
+    return put(state, rows, initial(prompts, lengths, budget))
 
 
 def put(state: TokenState, rows: torch.Tensor, other: TokenState) -> TokenState:
@@ -172,4 +182,7 @@ def fork(state: TokenState, rows: torch.Tensor) -> TokenState:
 
 
 def _each(function, *states: TokenState) -> TokenState:
-    return TokenState(*(function(*(getattr(s, f.name) for s in states)) for f in fields(TokenState)))
+    """A state made of the states' fields, one by one; those that the first state lacks, it lacks, too."""
+    whole = {name: function(*(getattr(state, name) for state in states)) for name in ALWAYS}
+    budgets = [state.budget for state in states]
+    return TokenState(**whole, budget=None if budgets[0] is None else function(*budgets))

@@ -5,7 +5,7 @@ Shapes: B rows, L = max_context_tokens. The state is frozen; its tensors are nev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -29,6 +29,7 @@ class TokenState:
     earlier: torch.Tensor  # (B, L) bool, True where the agent chose the token in an earlier turn
     stop_state: torch.Tensor  # (B,) int64, state of the stop-string automaton
     finish: torch.Tensor  # (B,) int64, index into FINISH_REASONS
+    budget: torch.Tensor | None = None  # (B,) int64, tokens that a turn may have; None: in every row as `Rules` say
 
     @property
     def live(self) -> torch.Tensor:
@@ -40,3 +41,7 @@ class TokenState:
         """(B, L) bool, True where the agent chose the token."""
         at = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         return self.earlier | ((at >= self.turn_start.unsqueeze(1)) & (at < self.length.unsqueeze(1)))
+
+
+ALWAYS = tuple(field.name for field in fields(TokenState) if field.name != "budget")
+"""The fields of a state that are tensors in every env."""

@@ -62,6 +62,7 @@ class Reward:
             draw no samples and no evaluation by it unless they are told to.
         cheap: whether scoring a text costs so little, some microseconds, that the text so far may be scored after every
             token.
+        prices_illegal: whether it is the price of illegal tokens, which then need no other.
     """
 
     name: str = "reward"
@@ -71,6 +72,7 @@ class Reward:
     held_until: str | None = None
     asks_people: bool = False
     cheap: bool = False
+    prices_illegal: bool = False
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         raise NotImplementedError
@@ -239,6 +241,7 @@ class IllegalToken(Reward):
 
     name = "illegal"
     on_tokens = True
+    prices_illegal = True
 
     def __call__(self, transition: Transition) -> torch.Tensor:
         return (transition.turn_ended & (transition.spoken.finish == ILLEGAL)).double()
@@ -251,7 +254,7 @@ def with_price_of_illegal(reward: Reward) -> tuple[Reward, str | None]:
         That sum and the name of the term that was added. A reward that has a term `illegal` of its own comes back as it
         is, with None.
     """
-    if any(isinstance(part, IllegalToken) for _, part in reward.terms()):
+    if any(part.prices_illegal for _, part in reward.terms()):
         return reward, None
     whole = reward - IllegalToken()
     return whole, term_names(whole.terms())[-1]

@@ -90,6 +90,15 @@ def read_prompts(source: str | Path | Sequence[str | Example] | None, split: str
     return Prompts(kept)
 
 
+def can_be_held_out(source: str | Path | Sequence[str | Example] | None) -> bool:
+    """Whether a list of prompts, as `read_prompts` takes it, is long enough to have some for training and others for
+    evaluation."""
+    try:
+        return all(read_prompts(source, split) for split in ("train", "eval"))
+    except ValueError:
+        return False
+
+
 def make_task(prompts: str | Path | Sequence[str | Example] | Task | None, split: str | None = None) -> Task:
     """The task that an env's `prompts=` means: a Task object itself, anything else by `read_prompts`.
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -81,6 +82,29 @@ class Somebody:
         words = [f"{dialogue.persona}{rng.integers(10)}" for dialogue, rng in zip(dialogues, rngs, strict=True)]
         return [Feedback(said, rating=float(said[0])) for said in words]
 
+
+SMALL_IDS: dict[str, dict[str, Any]] = {
+    "small/Write-v0": dict(prompts=PROMPTS, reward="length(3) - 0.5*repetition(1)", max_new_tokens=5),
+    "small/Talk-v0": dict(
+        prompts=["hello", "hi"],
+        user=Somebody(),
+        reward="rating + 0.1*length(3) - 2*illegal",
+        max_turns=2,
+        max_new_tokens=3,
+    ),
+}
+for _name, _keywords in SMALL_IDS.items():
+    if _name not in gym.registry:
+        gym.register(
+            _name,
+            entry_point="dyngen_env.envs.env:TextGenEnv",
+            vector_entry_point="dyngen_env.envs.vector_env:TextGenVectorEnv",
+            kwargs=_keywords,
+        )
+MIXED: dict[str, Any] = dict(
+    tokenizer="bytes", tasks={"small/Write-v0": 2, "small/Talk-v0": 1}, max_context_tokens=40,
+    **dict.fromkeys(("prompts", "reward", "max_new_tokens")),  # those of SMALL, which a mixture has not
+)  # fmt: skip
 
 CORPUS = ["the film is good and the story is great", "a sad dull film that we hate", "é ü 漢字 \n end of line"] * 3
 CHAT = (

@@ -42,6 +42,15 @@ def evaluation_table(evaluation: dict[str, dict[str, Any]]) -> RenderableType:
             for name in evaluation["trained"]["reward_terms"]:
                 terms = (figures["reward_terms"][name] for figures in evaluation.values())
                 table.add_row(f"  {name}", *(f"{value:.3f}" for value in terms))
+    for task, gain in evaluation["trained"].get("tasks", {}).items():
+        table.add_section()
+        of_task = [figures["tasks"][task] for figures in evaluation.values()]
+        table.add_row(Text(task, style="bold"), *(f"{figures['length_mean']:.1f} tokens" for figures in of_task))
+        table.add_row("  reward, as played alone", *(_figure("reward_mean", figures) for figures in of_task))
+        table.add_row("  gained, in pairs", f"{gain['reward_gain']:+.3f} ± {gain['reward_gain_ci95']:.3f}", "")
+        if all("rating_later" in figures for figures in of_task):
+            table.add_row(f"  {LABELS['rating_later']}", *(_figure("rating_later", figures) for figures in of_task))
+        table.add_row(f"  {LABELS['kl_per_episode']}", *(_figure("kl_per_episode", figures) for figures in of_task))
     return table
 
 

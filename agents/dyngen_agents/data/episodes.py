@@ -5,7 +5,7 @@
 
 Each line is an episode. It has `prompt`, and `text` (or `completion`), what the agent wrote, or, where a user
 answered, `dialogue`: the turns in order, as `info["dialogue"]` of an env has them (the prompt may stand there as the
-first of them). What else there may be, and is optional: `reference`, `facts` (see `Example`); `rating`, `ends` and
+first of them). What else may be there is optional: `reference`, `facts`, `task` (see `Example`); `rating`, `ends` and
 `revise` of a user's turn (see `Feedback`); `reward`, what the episode earned; `finish_reason`; `policy`, who wrote it;
 `model`, `tokens` and `turns`: the ids of the whole episode in the vocabulary of that model, and where in them each of
 the agent's turns begins and ends; `token_rewards` and `logprobs`: what each token that the agent chose was paid, and
@@ -123,6 +123,7 @@ def as_record(episode: Episode) -> dict[str, Any]:
     record: dict[str, Any] = {"prompt": example.prompt}
     record |= {} if example.reference is None else {"reference": example.reference}
     record |= {} if example.facts is None else {"facts": example.facts}
+    record |= {} if example.task is None else {"task": example.task}
     if episode.answered:
         record["dialogue"] = list(_turns(episode))
     else:
@@ -184,7 +185,7 @@ def _from_record(record: dict[str, Any]) -> Episode:
     reward = record.get("reward")
     if reward is not None and not (isinstance(reward, int | float) and math.isfinite(reward)):
         raise ValueError(f"reward {reward!r} is no finite number")
-    example = Example(prompt, record.get("reference"), record.get("facts"))
+    example = Example(prompt, record.get("reference"), record.get("facts"), task=record.get("task"))
     return Episode(example, texts, feedback, talk is not None, reason, record.get("policy", ""), tokens, reward)
 
 

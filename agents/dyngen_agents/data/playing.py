@@ -18,6 +18,7 @@ from dyngen_agents.policy.decoder import Decoder, decoder_for
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.mdp.state import LIVE
+from dyngen_env.tasks import MixedTask
 from dyngen_env.users.user import cuts_in
 
 Act = Callable[[Tensor, Tensor], Action]
@@ -116,7 +117,7 @@ def _decoder(env: TextGenVectorEnv, actor: Act) -> Decoder | None:
     ours = type(actor) is Actor and type(actor.policy) is CausalLMPolicy
     if not ours or type(env) is not TextGenVectorEnv or "step" in vars(env) or env.reward.every_step:
         return None
-    if cuts_in(env.user):
+    if cuts_in(env.user) or isinstance(env.task, MixedTask):  # the decoder knows one budget of turns for all rows
         return None
     assert isinstance(actor, Actor)
     width = env.max_context_tokens

@@ -187,6 +187,7 @@ def _play_until_done(
                 bootstrap=last,
                 groups=counted,
                 prompts=[prompts[row] for row in rows],
+                tasks=[info["task"][row] for row in rows] if "task" in info else [],
                 texts=[info["text"][row] for row in rows],
                 finish_reasons=[info["finish_reason"][row] for row in rows],
                 reward_terms=terms,

@@ -34,6 +34,7 @@ class Trajectories:
     bootstrap: Tensor  # (N,) float32, V of the last state where the episode was cut off unpaid, else 0
     groups: Tensor  # (N,) int64, equal for episodes that began with the same example on purpose
     prompts: Sequence[str] = ()
+    tasks: Sequence[str] = ()  # the id that each episode plays; empty where the env plays one
     texts: Sequence[str] = ()  # the last completion of each episode
     finish_reasons: Sequence[str] = ()
     stops: Sequence[bool] = ()  # whether the agent ended its last turn itself; in a dialogue no finish reason says so

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from dyngen_agents.data.batching import map_in_batches
@@ -21,6 +23,8 @@ from dyngen_agents.policy.reference import Reference
 from dyngen_agents.runs.environment import draw_examples
 from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.opened_run import open_run
+from dyngen_agents.runs.tasks import by_task, own_units, tasks_of
+from dyngen_env.envs.mixture.ids import TaskId
 from dyngen_env.lm.distribution import SamplingConfig
 from dyngen_env.lm.engine.notes import Notes
 from dyngen_env.lm.logprobs import completion_logprobs
@@ -68,6 +72,8 @@ def evaluate(
         "trained" also has `reward_gain`, the mean of what an episode earned more than the untrained model's with the
         same prompt and uniforms, and `reward_gain_ci95` of these differences.
         "untrained" also has `best_of_n`, if it was asked for, as `evaluation.best_of_n` returns it.
+        Where the env plays several tasks, both have `tasks`: by id, the same figures of its episodes alone, rewards in
+        the task's own units. A task with fewer than two episodes is left out.
 
     Raises:
         FileNotFoundError: no such run. ValueError: it is damaged, fewer than two episodes, or a negative best_of.
@@ -77,18 +83,22 @@ def evaluate(
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}, expected at least 2: one has no spread")
     opened = open_run(run, num_envs=episodes, device=device, reward=reward, user=user)
-    examples = draw_examples(opened.env, episodes, seed)
+    examples, tasks = draw_examples(opened.env, episodes, seed), tasks_of(opened.config, opened.given)
     results, played, returns = {}, list[Episode](), []
     for name, actor in (("trained", opened.actor), ("untrained", opened.untrained_actor)):
         batch = collect(opened.env, actor(seed), episodes, examples=examples, seed=seed)
         results[name] = measure(batch, opened.reference)
+        if tasks:
+            results[name]["tasks"] = measure_tasks(batch, opened.reference, tasks)
         returns.append(batch.episode_returns.double().numpy(force=True))
         played += recorded(batch, examples, opened.record["model"], name)
-    gains = returns[0] - returns[1]
-    results["trained"] |= {
-        "reward_gain": float(gains.mean()),
-        "reward_gain_ci95": half_interval(gains, [example.prompt for example in examples]),
-    }
+    gains, prompts = returns[0] - returns[1], [example.prompt for example in examples]
+    results["trained"] |= _gain(gains, prompts)
+    for task in tasks:
+        rows = [row for row, example in enumerate(examples) if example.task == task.name]
+        if task.name in results["trained"]["tasks"]:
+            gain = _gain(task.scale * gains[rows], [prompts[row] for row in rows])
+            results["trained"]["tasks"][task.name] |= gain
     if best_of and not opened.env.user.answers:
         line = best_of_n(opened.env, opened.untrained, best_of, max(1, 4 * episodes // best_of), seed)
         results["untrained"]["best_of_n"] = line
@@ -128,6 +138,20 @@ def measure(batch: Trajectories, reference: Reference) -> dict[str, Any]:
         "length_mean": tokens / len(batch),
         "perplexity_ref": math.exp(-float(plain.double().sum()) / tokens),
     }
+
+
+def measure_tasks(batch: Trajectories, reference: Reference, tasks: Sequence[TaskId]) -> dict[str, dict[str, Any]]:
+    """The figures of each task of a mixture that has two episodes or more, by id, in its own units."""
+    return {
+        task.name: own_units(measure(batch.take(rows), reference), task)
+        for task, rows in by_task(batch, tasks)
+        if len(rows) > 1
+    }
+
+
+def _gain(gains: np.ndarray, prompts: Sequence[str]) -> dict[str, float]:
+    """The mean of what episodes earned more, (N,), and half of its 95% interval."""
+    return {"reward_gain": float(gains.mean()), "reward_gain_ci95": half_interval(gains, prompts)}
 
 
 def ratings_of(batch: Trajectories) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def episode_record(
     A turn has a "role": "prompt", "user" or "agent". What the agent read is a list of "pieces" (text, whether it is a
     control token). What it chose is a list of "tokens" with "id", "text", "control", the `numbers`, its "rank" and the
     likeliest tokens there, "top": (id, text, π, π_ref). A user's turn has the "rating" of the agent's turn before it;
-    "unread" are words that came after the end.
+    "unread" are words that came after the end. An episode of a mixture says which "task" it is.
     """
-    length = int(batch.lengths[row])
+    length, task = int(batch.lengths[row]), batch.tasks[row] if batch.tasks else None
     ids, mine = batch.tokens[row, :length].tolist(), batch.completion_mask[row, :length].tolist()
     notes = batch.notes_of(torch.tensor([row], device=batch.tokens.device))
     parts = apart(
@@ -84,8 +84,10 @@ def episode_record(
         "turns": turns,
         "finish_reason": batch.finish_reasons[row],
         "return": _short(float(batch.episode_returns[row])),
-        "reward_terms": {name: _short(float(paid[row])) for name, paid in batch.reward_terms.items()},
-    }
+        "reward_terms": {
+            name: _short(float(paid[row])) for name, paid in batch.reward_terms.items() if _is_of(name, task)
+        },
+    } | ({"task": task} if task else {})
 
 
 @torch.no_grad()
@@ -113,6 +115,11 @@ def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[list[Any]]:
     for text, run in groupby(ids, key=lambda token: is_text(tokenizer, token)):
         shown = token_texts(tokenizer, list(run))
         yield from [["".join(shown), False]] if text else ([name, True] for name in shown)
+
+
+def _is_of(term: str, task: str | None) -> bool:
+    """Whether a term of the reward is one of those that a task pays: in a mixture they are named after it."""
+    return task is None or "/" not in term or term.startswith((f"{task}/", f"{task.split('/')[-1]}/"))
 
 
 def _short(number: float) -> float:

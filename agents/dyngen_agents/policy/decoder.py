@@ -25,7 +25,7 @@ from dyngen_env.lm.engine.one_token import OneToken
 from dyngen_env.lm.sampling import seed_tensor, uniforms
 from dyngen_env.mdp.banned import BannedWords
 from dyngen_env.mdp.dynamics import Rules
-from dyngen_env.mdp.state import STEPS, TokenState
+from dyngen_env.mdp.state import ALWAYS, STEPS, TokenState
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Memory:
     def tensors(self) -> list[Tensor]:
         """Every tensor of it."""
         own = [getattr(self, field.name) for field in fields(self) if field.name != "state"]
-        return [getattr(self.state, field.name) for field in fields(TokenState)] + own
+        return [getattr(self.state, name) for name in ALWAYS] + own
 
 
 class Decoder:
@@ -110,8 +110,8 @@ class Decoder:
 
     def load(self, state: TokenState, parked: Tensor) -> bool:
         """Go on from a state of B live rows; `parked` (B,) bool are given no tokens. False: this model cannot."""
-        for field in fields(TokenState):
-            getattr(self.memory.state, field.name).copy_(getattr(state, field.name))
+        for name in ALWAYS:
+            getattr(self.memory.state, name).copy_(getattr(state, name))
         self.memory.state.finish.masked_fill_(parked, STEPS)
         self._parked = parked
         with torch.no_grad():
@@ -199,8 +199,8 @@ class Decoder:
         memory.stop_before.copy_(torch.where(live, state.stop_state, memory.stop_before))
         memory.last.copy_(torch.where(live, action.tokens, memory.last))
         memory.steps.add_(live)
-        for field in fields(TokenState):
-            mine, new = getattr(state, field.name), getattr(after, field.name)
+        for name in ALWAYS:
+            mine, new = getattr(state, name), getattr(after, name)
             if mine is not new:
                 mine.copy_(new)
 

@@ -187,6 +187,9 @@ class MemoryActor(Actor):
         changed = []
         for row, (memory, talk) in enumerate(zip(self._rows, env.dialogues, strict=True)):
             if talk is None:
+                if memory.notes:  # another task has begun, in which nobody answers
+                    memory.notes, memory.person, memory.heard = [], None, 0
+                    changed.append(row)
                 continue
             over = ended[row] if len(ended) else None
             if over is not None or len(talk.feedback) < memory.heard:

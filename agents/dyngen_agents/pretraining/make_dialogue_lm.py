@@ -136,9 +136,16 @@ def train(recipe: Recipe) -> Any:
     model: Any = load_model("reviews-lm", fresh=True)
     made = batches(list(dialogues("train", recipe, tokenizer)), recipe)
     held_out = batches(list(dialogues("tune", replace(recipe, dialogues=200), tokenizer)), recipe)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     log.info("%d batches; nats per token of the agent before: %.3f", len(made), _mean_loss(model, held_out))
     started = time.monotonic()
+    read(model, made, recipe)
+    log.info("after %.0f s: %.3f", time.monotonic() - started, _mean_loss(model, held_out))
+    return model
+
+
+def read(model: Any, made: Sequence[tuple[Tensor, Tensor]], recipe: Recipe) -> None:
+    """One pass of a model over (ids, labels), in their order."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     for step, (ids, labels) in enumerate(made):
         for group in optimizer.param_groups:  # up, then straight down to a tenth
             down = 1 - 0.9 * step / len(made)
@@ -147,8 +154,6 @@ def train(recipe: Recipe) -> Any:
         loss(model, ids, labels).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    log.info("after %.0f s: %.3f", time.monotonic() - started, _mean_loss(model, held_out))
-    return model
 
 
 @torch.no_grad()

@@ -67,6 +67,9 @@ class TrainConfig(TaskOptions):
     "token": at each token, by how much the score of the text so far has grown, which keeps the optimal policy (Ng et
     al. 1999) and learns sooner. "auto" is "token" for rewards that score a text in microseconds, such as sentiment, for
     algorithms with a discount of 1, on the CPU; on a GPU such a reward would make every step wait for the host."""
+    task_weights: Literal["fixed", "progress"] = "fixed"
+    """How often each of several tasks is played: by the weights of --tasks, "fixed"; or "progress" plays those more in
+    which returns change. A fifth of the episodes goes by the weights in any case."""
     normalise_reward: bool = False
     """Scale returns to mean 0, deviation 1 under the untrained model, so that kl_coef means the same for any reward."""
     missing_eos_penalty: float = 0.0

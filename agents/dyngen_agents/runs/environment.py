@@ -16,11 +16,13 @@ import dyngen_env  # noqa: F401  registers the ids
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.from_python import CustomReward
 from dyngen_agents.runs.imported import imported, is_imported
+from dyngen_agents.runs.tasks import tasks_of
+from dyngen_env.envs.mixture.ids import mixed_reward
 from dyngen_env.envs.vector_env import TextGenVectorEnv
 from dyngen_env.rewards import Reward, delayed, make_reward
 from dyngen_env.rewards.transforms.delay import dense_where_cheap
 from dyngen_env.rewards.transforms.normalise import refuse_moving_scales
-from dyngen_env.tasks import Prompts, read_prompts
+from dyngen_env.tasks import MixedTask, Prompts, Task, can_be_held_out, read_prompts
 from dyngen_env.types import Example
 from dyngen_env.users import User, make_user
 
@@ -49,7 +51,7 @@ def make_env(
     options = config.given()
     options |= {name: _own(name, options[name]) for name in ("reward", "user") if is_imported(options.get(name))}
     options |= {name: given for name, given in (("reward", reward), ("user", user)) if given is not None}
-    if credit is not None and (paid := options.get("reward", _default_reward(config.env))) is not None:
+    if credit is not None and (paid := options.get("reward", _default_reward(config))) is not None:
         options["reward"] = credit(make_reward(paid))
     _refuse_other_envs(config.env)
     try:
@@ -87,12 +89,13 @@ def credit_of(config: TrainConfig, gamma: float | None) -> Callable[[Reward], Re
     return None
 
 
-def _default_reward(env: str) -> Any:
+def _default_reward(config: TrainConfig) -> Any:
     """What a registered env pays if nothing is said; None if it is not told at registration."""
     try:
-        return gym.spec(env).kwargs.get("reward")
+        tasks, keywords = tasks_of(config), gym.spec(config.env).kwargs
     except gym.error.Error:
         return None  # what is wrong with the id is said where the env is made
+    return mixed_reward(tasks) if tasks else keywords.get("reward")
 
 
 def _own(name: str, text: str) -> Reward | User:
@@ -127,22 +130,28 @@ def prompt_split(prompts: str | None, wanted: str) -> str | None:
     if prompts is None:
         return wanted
     everything = read_prompts(prompts)
-    try:
-        for split in ("train", "eval"):
-            read_prompts(prompts, split)
-    except ValueError:
-        if wanted == "eval":
-            log.warning(
-                "%s: its %d prompts are too few to hold some out, so evaluation uses those that are trained on",
-                prompts, len(everything.examples),
-            )  # fmt: skip
-        return None
-    return wanted
+    if can_be_held_out(prompts):
+        return wanted
+    if wanted == "eval":
+        log.warning(
+            "%s: its %d prompts are too few to hold some out, so evaluation uses those that are trained on",
+            prompts, len(everything.examples),
+        )  # fmt: skip
+    return None
 
 
 def draw_examples(env: TextGenVectorEnv, count: int, seed: int) -> list[Example]:
-    """`count` examples of the env's task: in random order, none again before all have been drawn."""
-    if isinstance(env.task, Prompts):
-        order = np.random.default_rng(seed).permutation(len(env.task.examples))
-        return [env.task.examples[i] for i in np.resize(order, count)]
-    return [env.task.sample(np.random.default_rng([seed, i])) for i in range(count)]
+    """`count` examples of the env's task: in random order, none again before all have been drawn. Those of a mixture
+    are in proportion to its weights, as nearly as can be."""
+    if not isinstance(env.task, MixedTask):
+        return _examples_of(env.task, count, seed)
+    which = env.task.of_rows(np.arange(count)).tolist()
+    of_each = [iter(_examples_of(task, which.count(i), seed)) for i, task in enumerate(env.task.tasks.values())]
+    return [next(of_each[i]) for i in which]
+
+
+def _examples_of(task: Task, count: int, seed: int) -> list[Example]:
+    if isinstance(task, Prompts):
+        order = np.random.default_rng(seed).permutation(len(task.examples))
+        return [task.examples[i] for i in np.resize(order, count)]
+    return [task.sample(np.random.default_rng([seed, i])) for i in range(count)]

@@ -34,6 +34,8 @@ from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.environment import credit_of, make_env
 from dyngen_agents.runs.from_python import NOTHING, FromPython
 from dyngen_agents.runs.models import check_base, policy_and_reference
+from dyngen_agents.runs.task_progress import TaskProgress
+from dyngen_agents.runs.tasks import by_task, task_metrics, tasks_of
 from dyngen_env import __version__
 from dyngen_env.lm.loading.fingerprint import fingerprint
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
@@ -101,6 +103,13 @@ class Learner:
         self.policy.trunk.captured = config.capture_updates
         if config.gradient_checkpointing:
             self.policy.trunk.checkpoint_layers()
+        self.tasks = tasks_of(config, given)
+        self.task_progress: TaskProgress | None = None
+        if config.task_weights == "progress":
+            if not self.tasks:
+                raise ValueError(f"task_weights='progress': {config.env} plays one task; name several by tasks=...")
+            self.task_progress = TaskProgress()
+            self._shares = self.env.task.shares  # type: ignore[attr-defined]  # of a mixture
         self.algorithm = ALGORITHMS[self.name](
             self.policy,
             self.reference,
@@ -156,6 +165,9 @@ class Learner:
         self.iteration += 1
         self.validation = learned.get("validation")
         returns = batch.episode_returns
+        if self.task_progress is not None:
+            means = {task.name: float(returns[rows].mean()) for task, rows in by_task(batch, self.tasks)}
+            self.task_progress = self.task_progress.with_more(means)
         return {
             "update": self.iteration,
             "episodes": self.iteration * len(batch),
@@ -166,6 +178,7 @@ class Learner:
             "distinct_2": distinct_n(batch.texts, 2),
             "stopped": int(batch.stopped.sum()) / len(batch),
             "idle_share": batch.idle_share,
+            **({"tasks": task_metrics(batch, self.tasks)} if self.tasks else {}),
             **learned,
         }
 
@@ -193,6 +206,7 @@ class Learner:
             "banned": [] if self.env.banned is None else list(self.env.banned.words),
             "algorithm_state": state.values,
             "reward_scale": asdict(self.reward_scale),
+            "task_progress": self.task_progress and asdict(self.task_progress),
             "best_validation": self.best_validation,
             "feedback_until": self.feedback and self.feedback.until,
             "versions": versions(),
@@ -225,6 +239,8 @@ class Learner:
 
     def _play(self, purpose: str, episodes: int, on_token: Callable[[int], None] | None = None) -> EnvPlay:
         """What plays so many episodes for a purpose: equal for equal seed, purpose and number of updates."""
+        if self.task_progress is not None:
+            self.env.set_task_weights(self.task_progress.weights(self._shares))
         return EnvPlay(
             self.env,
             episodes,
@@ -246,6 +262,8 @@ class Learner:
         self.iteration, self.seconds = record["iteration"], record["seconds"]
         self.reward_scale = RewardScale(**record["reward_scale"])
         self.best_validation = record.get("best_validation")
+        if self.task_progress is not None:
+            self.task_progress = TaskProgress(**record["task_progress"])
         self.algorithm.load_state(checkpoint.algorithm_state())
 
 

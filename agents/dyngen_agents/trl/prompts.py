@@ -9,7 +9,7 @@ import numpy as np
 
 from dyngen_agents.runs.environment import draw_examples
 from dyngen_env.envs.vector_env import TextGenVectorEnv
-from dyngen_env.tasks import Prompts, Task
+from dyngen_env.tasks import Task
 from dyngen_env.types import Example
 
 
@@ -59,7 +59,7 @@ def examples_of(task: Task, texts: list[str]) -> list[Example]:
 
     Where the task has an example with that prompt, it is used, its reference included; else the prompt alone is.
     """
-    known = {example.prompt: example for example in task.examples} if isinstance(task, Prompts) else {}
+    known = {example.prompt: example for example in getattr(task, "examples", ())}
     return [known.get(text, Example(text)) for text in texts]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dyngen_env.mdp.state import LIVE
-from dyngen_env.rewards.base import IllegalToken, Reward, Sum, as_reward
+from dyngen_env.rewards.base import Reward, Sum, as_reward
 from dyngen_env.rewards.transforms.shaping import Dense
 from dyngen_env.rewards.transforms.wrapped import Wrapped
 from dyngen_env.types import Transition
@@ -60,7 +60,7 @@ def delayed(reward: Any, to: str = "episode") -> Reward:
 
 
 def _moved(part: Reward, to: str) -> Reward:
-    if isinstance(part, IllegalToken):
+    if part.prices_illegal:
         return part  # it ends the episode, so no time is another one
     if to == "token":
         return part if part.per_token else Dense(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dyngen_env.text.media.medium import Medium
 from dyngen_env.text.media.picture import Picture
@@ -58,6 +58,11 @@ class MediaRoom:
             self.sounds + other.sounds,
             max(self.seconds, other.seconds),
         )
+
+    def either(self, other: MediaRoom) -> MediaRoom:
+        """Room for one of both, whichever it is. Raises ValueError as `+`."""
+        most = {name: max(getattr(self, name), getattr(other, name)) for name in ("pictures", "sounds")}
+        return replace(self + other, **most)
 
     def check(self, media: Sequence[Medium]) -> None:
         """Raises ValueError if there is no room for one of the media, or it has another size."""

@@ -25,7 +25,7 @@ def test_what_a_run_is_given_reaches_its_env_and_the_rest_is_the_ids_own():
     assert env.options.given() == dict(
         reward="sentiment", rating_tokens=False, words_in_context=True, max_turns=1, max_new_tokens=7,
         max_context_tokens=64, context_overflow="end", drafts="visible", prompt_overflow="error", stop=("\n",),
-        banned=(),
+        banned=(), task_choice="weights", task_tokens=False,
     )  # fmt: skip
     assert RewardBench(**given).plan().training.given() == given
 

@@ -14,7 +14,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from dyngen_env import Feedback
-from tests.support.envs import END, SMALL, Talker, batch, random_actions, single
+from tests.support.envs import END, MIXED, SMALL, Talker, batch, random_actions, single
 
 ROWS = 4
 MODES = list(AutoresetMode)
@@ -25,6 +25,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "truncating": {"length_limit": "truncate", "reward": lambda text, prompt: len(text) - len(prompt)},
     "talking": {"user": Talker((Feedback("?"),)), "max_turns": 3, "max_context_tokens": 40},
     "coming back": {"user": "returning(simulated, episodes=2)", "max_turns": 2, "max_context_tokens": 64},
+    "mixed": MIXED,
+    "mixed, few steps": {**MIXED, "max_episode_steps": 4, "task_choice": "rows"},
     "few steps": {"max_episode_steps": 3, "reward": "length(3) + delayed(keywords('a'))"},
     "few steps, talking": {
         "user": Talker((Feedback("?"),)), "max_turns": 3, "max_context_tokens": 40, "max_episode_steps": 7,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dyngen_env import mdp
 from dyngen_env.mdp.rules import token_rules
-from dyngen_env.mdp.state import CONTEXT, FINISH_REASONS, ILLEGAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
+from dyngen_env.mdp.state import ALWAYS, CONTEXT, FINISH_REASONS, ILLEGAL, LENGTH, LIVE, STOP, TURNS, USER, TokenState
 from dyngen_env.text.tokenizer import ByteTokenizer
 
 TOKENS = ByteTokenizer()
@@ -25,10 +25,11 @@ class Row:
 
     tokens: list[int]
     chosen: list[bool]
+    budget: int
     turn: list[int] = field(default_factory=list)
     finish: int = LIVE
 
-    def append(self, token: int, width: int, budget: int, stops: tuple[str, ...]) -> None:
+    def append(self, token: int, width: int, stops: tuple[str, ...]) -> None:
         if self.finish != LIVE:
             return
         self.tokens.append(token)
@@ -39,7 +40,7 @@ class Row:
             self.finish = ILLEGAL
         elif token in TOKENS.end_ids or any(stop.encode() in said for stop in stops):
             self.finish = STOP
-        elif len(self.turn) == budget:
+        elif len(self.turn) == self.budget:
             self.finish = LENGTH
         elif len(self.tokens) == width:
             self.finish = CONTEXT
@@ -83,7 +84,7 @@ def test_forgetting_moves_what_follows():
 
 
 def cloned(state: TokenState) -> dict[str, torch.Tensor]:
-    return {f.name: getattr(state, f.name).clone() for f in fields(state)}
+    return {name: getattr(state, name).clone() for name in ALWAYS}
 
 
 def assert_unwritten(state: TokenState, before: dict[str, torch.Tensor]) -> None:
@@ -96,13 +97,21 @@ def assert_unwritten(state: TokenState, before: dict[str, torch.Tensor]) -> None
     width=st.integers(2, 20),
     budget=st.integers(1, 6),
     stops=st.sampled_from([(), STOPS[:1], STOPS]),
+    own=st.booleans(),
 )
-def test_random_histories_are_those_of_the_oracle(seed, rows, width, budget, stops):
+def test_random_histories_are_those_of_the_oracle(seed, rows, width, budget, stops, own):
+    """With budgets of the rows' own (`own`), and with one for all."""
     rng = np.random.default_rng(seed)
     rules, _ = token_rules(TOKENS, stops, budget, torch.device("cpu"))
     prompt = lambda: rng.integers(97, 100, size=rng.integers(1, width)).tolist()  # noqa: E731
-    oracle = [Row(p, [False] * len(p)) for p in (prompt() for _ in range(rows))]
-    state = mdp.initial(*padded([row.tokens for row in oracle], width))
+
+    def begun(prompts: list[list[int]]) -> tuple[list[Row], torch.Tensor | None]:
+        budgets = rng.integers(1, budget + 1, size=len(prompts)) if own else np.full(len(prompts), budget)
+        new = [Row([*p], [False] * len(p), most) for p, most in zip(prompts, budgets.tolist(), strict=True)]
+        return new, torch.from_numpy(budgets) if own else None
+
+    oracle, budgets = begun([prompt() for _ in range(rows)])
+    state = mdp.initial(*padded([row.tokens for row in oracle], width), budgets)
     alphabet = [97, 97, 98, 98, 99, 0xC3, 0xA9, 0, 255, 256, 257, 258, 259]
     for _ in range(25):
         unwritten, earlier = cloned(state), state
@@ -112,7 +121,7 @@ def test_random_histories_are_those_of_the_oracle(seed, rows, width, budget, sto
             actions = rng.choice(alphabet, size=len(oracle), p=weights)
             state = mdp.append(state, torch.from_numpy(actions), rules)
             for row, action in zip(oracle, actions.tolist(), strict=True):
-                row.append(action, width, budget, stops)
+                row.append(action, width, stops)
         elif move < 0.85:
             asked = [i for i, row in enumerate(oracle) if row.finish in (STOP, LENGTH)]
             if not asked:
@@ -128,15 +137,14 @@ def test_random_histories_are_those_of_the_oracle(seed, rows, width, budget, sto
             if not chosen:
                 continue
             prompts = [prompt() for _ in chosen]
-            state = mdp.restart(state, torch.tensor(chosen), *padded(prompts, width))
-            for i, p in zip(chosen, prompts, strict=True):
-                oracle[i] = Row(p, [False] * len(p))
+            new, budgets = begun(prompts)
+            state = mdp.restart(state, torch.tensor(chosen), *padded(prompts, width), budgets)
+            for i, row in zip(chosen, new, strict=True):
+                oracle[i] = row
         else:
             picked = rng.integers(len(oracle), size=rng.integers(1, 5)).tolist()
             state = mdp.fork(state, torch.tensor(picked))
-            oracle = [
-                Row([*oracle[i].tokens], [*oracle[i].chosen], [*oracle[i].turn], oracle[i].finish) for i in picked
-            ]
+            oracle = [Row([*o.tokens], [*o.chosen], o.budget, [*o.turn], o.finish) for o in (oracle[i] for i in picked)]
         assert_unwritten(earlier, unwritten)
         assert_equal(state, oracle)
 
@@ -148,7 +156,7 @@ def test_ended_rows_absorb():
         state = mdp.append(state, torch.tensor(tokens), rules)
     assert [FINISH_REASONS[i] for i in state.finish] == ["stop", "context", "illegal"]
     again = mdp.append(state, torch.tensor([1, 256, 257]), rules)
-    same = [f.name for f in fields(state) if f.name != "stop_state"]
+    same = [name for name in ALWAYS if name != "stop_state"]
     assert all(torch.equal(getattr(again, name), getattr(state, name)) for name in same)
 
 
