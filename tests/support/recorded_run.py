@@ -64,10 +64,9 @@ def record(model: str, prompts: str, name: str, processes: Processes = SINGLE_PR
     return out | weights
 
 
-def record_as(rank: int, folder: Path, model: str, prompts: str) -> None:
-    """`record` of all RUNS, as one of two processes that meet by a file in `folder`, to which both write."""
+def record_as(rank: int, folder: Path, model: str, prompts: str, name: str) -> None:
+    """`record` as one of two processes, which meet by a file in `folder`; what was computed is <rank>.safetensors."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    for name in RUNS:
-        found = record(model, prompts, name, LaunchedProcesses(rank, 2))
-        save_file({k: v.contiguous() for k, v in found.items()}, folder / f"{name}-{rank}.safetensors")
+    found = record(model, prompts, name, LaunchedProcesses(rank, 2))
+    save_file({key: tensor.contiguous() for key, tensor in found.items()}, folder / f"{rank}.safetensors")
     dist.destroy_process_group()

@@ -43,29 +43,20 @@ def two_processes(*arguments):
         launcher.communicate(timeout=60)
 
 
-@pytest.fixture(scope="module")
-def recorded(tiny_model, prompts_file, tmp_path_factory):
-    """recorded(name): what one process computed, and what each of two did."""
-    folder = tmp_path_factory.mktemp("recorded")
-    arguments = (str(tiny_model), str(prompts_file))
-    with ExitStack() as stack:
-        ranks = [
-            stack.enter_context(forked(lambda rank=rank: record_as(rank, folder, *arguments), folder / f"said-{rank}"))
-            for rank in (0, 1)
-        ]
-        for rank, process in enumerate(ranks):
-            process.join(230)
-            assert process.exitcode == 0, (folder / f"said-{rank}").read_text()
-    return lambda name: (
-        record(*arguments, name),
-        *(load_file(folder / f"{name}-{rank}.safetensors") for rank in (0, 1)),
-    )
-
-
 @needs_fork
 @pytest.mark.parametrize("name", RUNS)
-def test_two_processes_learn_what_one_learns(recorded, name):
-    alone, *both = recorded(name)
+def test_two_processes_learn_what_one_learns(tiny_model, prompts_file, tmp_path, name):
+    arguments = (str(tiny_model), str(prompts_file), name)
+    with ExitStack() as stack:
+        ranks = [
+            stack.enter_context(forked(lambda rank=rank: record_as(rank, tmp_path, *arguments), tmp_path / f"{rank}"))
+            for rank in (0, 1)
+        ]
+        alone = record(*arguments)
+        for rank, process in enumerate(ranks):
+            process.join(230)
+            assert process.exitcode == 0, (tmp_path / f"{rank}").read_text()
+    both = [load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1)]
     for ours in both:
         assert ours.keys() == alone.keys()
         for key, expected in alone.items():
