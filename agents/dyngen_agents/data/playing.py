@@ -202,7 +202,8 @@ class TokenByToken:
             self._listener.cut(rows)
 
     def finish(self) -> None:
-        """There is nothing to do."""
+        if self._can_leave_out:
+            self.actor.keep(None)  # type: ignore[attr-defined]  # whoever goes on with this actor asks for all rows
 
 
 class SeveralTokens:

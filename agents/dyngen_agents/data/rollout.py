@@ -42,7 +42,8 @@ def collect(
         env: `output="torch"`, `autoreset_mode="same_step"`, tokens as observations.
         actor: (tokens (B, L), lengths (B,)) -> Action.
         episodes: how many; row i plays its fixed share of them.
-        seed: reseeds the env's rows, by one int or one for each row; None goes on. With `examples`, a list has one seed
+        seed: reseeds the env's rows, by one int or one for each row; None goes on, where rows that have played their
+            share have played on in the meantime, which depends on the actor. With `examples`, a list has one seed
             for each of them: episodes of equal seed and example meet the same user, who draws the same chances.
         examples: play these, one an episode, instead of drawing.
         bootstrap: V (R,) of the last states (tokens (R, L), lengths (R,)) of episodes that were cut

@@ -166,3 +166,16 @@ def test_a_last_batch_of_examples_that_fills_few_rows_begins_anew():
         batches.append(collect(env, whose(Actor(small_policy(env), 3)), 11, examples=examples, seed=0))
     assert len(set(batches[0].completion_lengths.tolist())) > 3
     assert_same(*batches)
+
+
+def test_after_a_rollout_the_actor_is_asked_for_all_rows_again():
+    """With seven episodes in six rows the last step asked for one row alone."""
+    env = small_env(6, prompts=["ab"], stop=list("aeiou0123"))
+    actor = Actor(small_policy(env), 0)
+    collect(env, actor, 7, seed=0)
+    tokens, _ = env.reset(seed=1)
+    by_hand = Actor(actor.policy, 0)
+    by_hand.step = actor.step
+    lengths = (tokens >= 0).sum(1)
+    assert torch.equal(actor(tokens, lengths).tokens, by_hand(tokens, lengths).tokens)
+    assert len(set(by_hand(tokens, lengths).tokens.tolist())) > 1
