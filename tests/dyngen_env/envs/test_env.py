@@ -19,7 +19,7 @@ from stable_baselines3.common.env_util import make_vec_env
 import dyngen_env
 from tests.support.envs import EOS, SMALL, single, write
 
-IDS = {"dyngen/Generate-v0": SMALL, "dyngen/Sentiment-v0": {}, "dyngen/Mix-v0": {}}
+IDS = {"dyngen/Generate-v0": SMALL, "dyngen/Sentiment-v0": {}}
 
 
 @pytest.mark.parametrize("name", IDS)

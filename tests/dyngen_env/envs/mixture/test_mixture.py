@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import dyngen_env
 from dyngen_env import Example, TextGenEnv, TextGenVectorEnv
@@ -45,6 +48,15 @@ def test_an_episode_is_that_of_its_id_alone():
         assert terms == pytest.approx(theirs, abs=1e-12) and info.pop("task") == name
         assert info == other
     assert min(played.values()) >= 3 and len(played) == 3
+
+
+@pytest.mark.parametrize("observation", ["tokens", "dict"])
+def test_the_checkers_of_gymnasium_and_stable_baselines3_find_nothing(observation):
+    env = gym.make("dyngen/Mix-v0", observation=observation)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped)
+        sb3_check_env(env)
 
 
 def test_tasks_are_drawn_by_weight():
