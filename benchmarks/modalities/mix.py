@@ -3,9 +3,8 @@
 One model learns by PPO in dyngen/Sentiment-v0, dyngen/Dialogue-v0 and dyngen/RandomWalk-v0, in each by itself, and in
 the mixture of them with the updates of all three together: equal budgets. All four pay rewards by the same scales, with
 the same settings. Then each policy, and the model as it was, plays unseen episodes of every task with equal random
-numbers. The model is dialogue-lm, which has to be taught walks first (minutes):
-
-    python -m dyngen_agents.pretraining.make_mix_lm --out runs/mix-lm
+numbers. The model is dialogue-lm, which writes hardly a walk at first; it can be taught some before (minutes), by
+`python -m dyngen_agents.pretraining.make_mix_lm --out runs/mix-lm`, for `--model runs/mix-lm`.
 
 The table has a row for what a policy was trained on and a column for the task that it played: mean return in the task's
 own units. Below is what the mixture has gained of what the single-task policy gained, in percent.
@@ -18,9 +17,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ Row = dict[str, Any]  # seed, trained_on, task, mean, ci95
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
-    parser.add_argument("--model", default="runs/mix-lm", help="where learning begins")
+    parser.add_argument("--model", default="dialogue-lm", help="where learning begins")
     parser.add_argument(
         "--updates", type=int, default=30, help="of each single task; the mixture has three times these"
     )
@@ -113,7 +114,9 @@ def played(name: str, model: str, seed: int, episodes: int) -> list[Row]:
     for task, of_task in by_task(batch, tasks_of(config)):
         own, prompts = task.scale * returns[of_task.numpy()], [batch.prompts[row] for row in of_task.tolist()]
         label = next(label for label, name in TASKS.items() if name == task.name)
-        rows.append(dict(seed=seed, trained_on=name, task=label, mean=own.mean(), ci95=half_interval(own, prompts)))
+        rows.append(
+            dict(seed=seed, trained_on=name, task=label, mean=float(own.mean()), ci95=half_interval(own, prompts))
+        )
     return rows
 
 
@@ -131,15 +134,10 @@ def gains(rows: Sequence[Row]) -> Table:
     of = {(row["seed"], row["trained_on"], row["task"]): row["mean"] for row in rows}
     shown = Table("", *TASKS, title="gain of the mixture, in percent of the single task's")
     seeds = sorted({row["seed"] for row in rows})
-    shares = {
-        task: [
-            100
-            * (of[seed, MIXTURE, task] - of[seed, UNTRAINED, task])
-            / (of[seed, task, task] - of[seed, UNTRAINED, task])
-            for seed in seeds
-        ]
-        for task in TASKS
-    }
+    shares: dict[str, list[float]] = {task: [] for task in TASKS}
+    for task, seed in product(TASKS, seeds):
+        before, single, mixed = (of[seed, name, task] for name in (UNTRAINED, task, MIXTURE))
+        shares[task].append(100 * (mixed - before) / (single - before) if single != before else math.nan)
     for i, seed in enumerate(seeds):
         shown.add_row(f"seed {seed}", *(f"{own[i]:.0f}" for own in shares.values()))
     shown.add_row("mean", *(f"{statistics.fmean(own):.0f}" for own in shares.values()))

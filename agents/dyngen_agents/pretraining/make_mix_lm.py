@@ -3,8 +3,8 @@
     python -m dyngen_agents.pretraining.make_mix_lm --out FOLDER
 
 FOLDER is a model to name by `--model FOLDER`; none ships. A mixture has one tokenizer, and a task is learned from
-rewards only if the model gets some: dialogue-lm talks, and writes reviews, but never a walk on the graph of
-`dyngen/RandomWalk-v0`, whose reward would stay 0. Here it reads walks such as walk-lm has read, a letter a token, and,
+rewards only if the model gets some: dialogue-lm talks, and writes reviews, but hardly a walk on the graph of
+`dyngen/RandomWalk-v0`, whose reward is nearly 0. Here it reads walks such as walk-lm has read, a letter a token, and,
 so that it forgets nothing, reviews and simulated dialogues such as it has read before.
 """
 
