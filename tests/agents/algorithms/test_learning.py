@@ -31,7 +31,7 @@ def test_learns_to_write_vowels(name):
     learner = LEARNERS[name](policy, Reference(copy.deepcopy(policy.lm), policy.distribution))
     group_size = getattr(learner.config, "group_size", 1)
     rewards = []
-    for update in range(25):
+    for update in range(18):
         batch = collect_together(env, learner.actor, 64, seed=64 * update, actor_seed=update, group_size=group_size)
         rewards.append(float(batch.episode_returns.mean()))
         learner.update(batch)
