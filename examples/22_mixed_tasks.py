@@ -1,4 +1,4 @@
-"""One env that plays several ids: another task in every episode, and what a language model earns in each. Seconds.
+"""One env that plays several ids: another task in every episode, and what a language model earns in each. Some seconds.
 
     python examples/22_mixed_tasks.py --steps 512
 
