@@ -6,7 +6,7 @@ import torch
 
 from dyngen_env.rewards.base import Reward
 from dyngen_env.rewards.payments import pay_turns
-from dyngen_env.scoring.said import Answers, answers_of, brevity, foreign_share, said_f1
+from dyngen_env.scoring.said import Answers, answers_from_json, answers_of, brevity, foreign_share, said_f1
 from dyngen_env.types import Example, Transition
 
 
@@ -73,6 +73,8 @@ class Brevity(Reward):
 def _answers(reward: str, example: Example) -> Answers:
     if isinstance(example.facts, Answers):
         return example.facts
+    if isinstance(example.facts, dict) and example.facts.keys() == {"phrases", "foreign", "wrong"}:
+        return answers_from_json(**example.facts)  # of a recorded episode
     if example.reference is None:
         raise ValueError(
             f"reward {reward!r}: the example {example.prompt[:60]!r} has no right answers; give prompts with "

@@ -28,6 +28,11 @@ def answers_of(text: str) -> Answers:
     return Answers((tuple(lower_words(text)),))
 
 
+def answers_from_json(phrases: Sequence[Sequence[str]], foreign: Sequence[str], wrong: Sequence[str]) -> Answers:
+    """The inverse of writing an Answers to JSON, which has lists for tuples and sets."""
+    return Answers(tuple(map(tuple, phrases)), frozenset(foreign), frozenset(wrong))
+
+
 def lower_words(text: str) -> list[str]:
     """The words of a text in lower case."""
     return words_of(text.lower())

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_agents.functional.returns import returns_to_go
+from dyngen_env.text.media import Medium, medium_of
+from dyngen_env.text.media.tokens import media_of
 
 
 @dataclass(frozen=True)
 class StoredEpisode:
     """One episode of T tokens on the CPU, aligned as in `Trajectories`, without padding."""
 
-    tokens: Tensor  # (T,) int32
+    tokens: Tensor  # (T,) int64: places of media are numbers from 2^62 on
     completion_mask: Tensor  # (T,) bool
     rewards: Tensor  # (T,) float32
     logprobs: Tensor  # (T,) float32, of the behaviour policy; zero where nobody knows them
@@ -26,6 +28,7 @@ class StoredEpisode:
     text: str = ""
     finish_reason: str = ""
     stopped: bool = False
+    media: tuple[Medium, ...] = ()  # what it has shown: its tokens name them, this keeps them alive
 
 
 class EpisodeStore:
@@ -75,11 +78,12 @@ class EpisodeStore:
         batch = batch.to("cpu")
         stopped = batch.stopped.tolist() if batch.stops or batch.finish_reasons else [False] * len(batch)
         lengths, bootstrap = batch.lengths.tolist(), batch.bootstrap.tolist()
+        media = batch.media or [()] * len(batch)
         prompts, texts, reasons = (x or [""] * len(batch) for x in (batch.prompts, batch.texts, batch.finish_reasons))
         self._extend(
             [
                 StoredEpisode(
-                    tokens=batch.tokens[i, :t].to(torch.int32),
+                    tokens=batch.tokens[i, :t].clone(),
                     completion_mask=batch.completion_mask[i, :t].clone(),
                     rewards=batch.rewards[i, :t].clone(),
                     logprobs=batch.logprobs[i, :t].clone(),
@@ -88,6 +92,7 @@ class EpisodeStore:
                     text=texts[i],
                     finish_reason=reasons[i],
                     stopped=stopped[i],
+                    media=tuple(media[i]),
                 )
                 for i, t in enumerate(lengths)
             ]
@@ -100,7 +105,7 @@ class EpisodeStore:
         def padded(name: str, fill: float) -> Tensor:
             return torch.nn.utils.rnn.pad_sequence([getattr(e, name) for e in some], True, fill)
 
-        tokens = padded("tokens", -1).long()
+        tokens = padded("tokens", -1)
         return Trajectories(
             tokens=tokens,
             completion_mask=padded("completion_mask", 0),
@@ -113,6 +118,7 @@ class EpisodeStore:
             texts=[e.text for e in some],
             finish_reasons=[e.finish_reason for e in some],
             stops=[e.stopped for e in some],
+            media=[e.media for e in some] if any(e.media for e in some) else (),
         )
 
     def best(self, fraction: float) -> EpisodeStore:
@@ -133,9 +139,12 @@ class EpisodeStore:
         if not self.episodes:
             return {}
         parts = {name: [getattr(e, name) for e in self.episodes] for name in _TENSORS}
-        return {name: torch.cat(tensors) for name, tensors in parts.items()} | {
+        media = dict.fromkeys(medium for e in self.episodes for medium in e.media)
+        return {
+            **{name: torch.cat(tensors) for name, tensors in parts.items()},
             "lengths": torch.tensor([len(e.tokens) for e in self.episodes]),
             "bootstrap": torch.tensor([e.bootstrap for e in self.episodes]),
+            **{f"{_MEDIA}{medium.number}": torch.from_numpy(medium.array.copy()) for medium in media},
         }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -144,10 +153,16 @@ class EpisodeStore:
         if tensors:
             lengths = tensors["lengths"].tolist()
             parts = {name: tensors[name].split(lengths) for name in _TENSORS}
+            parts["tokens"] = tensors["tokens"].long().split(lengths)  # int32 in checkpoints of earlier versions
+            shown = [medium_of(array.numpy()) for name, array in tensors.items() if name.startswith(_MEDIA)]
             last = tensors["bootstrap"].tolist()
             self._extend(
                 [
-                    StoredEpisode(**{name: parts[name][i] for name in _TENSORS}, bootstrap=last[i])
+                    StoredEpisode(
+                        **{name: parts[name][i] for name in _TENSORS},
+                        bootstrap=last[i],
+                        media=media_of(parts["tokens"][i].tolist()) if shown else (),
+                    )
                     for i in range(len(lengths))
                 ]
             )
@@ -175,6 +190,7 @@ def _pieces(episode: StoredEpisode, turns: int) -> list[StoredEpisode]:
 
 
 _TENSORS = ("tokens", "completion_mask", "rewards", "logprobs")
+_MEDIA = "media."  # before a medium's number, in a checkpoint
 
 
 def best_rows(returns: Tensor, fraction: float) -> Tensor:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def as_record(episode: Episode) -> dict[str, Any]:
     example = episode.example
     record: dict[str, Any] = {"prompt": example.prompt}
     record |= {} if example.reference is None else {"reference": example.reference}
-    record |= {} if example.facts is None else {"facts": example.facts}
+    record |= {} if (facts := _as_json(example.facts)) is None else {"facts": facts}
     record |= {} if example.task is None else {"task": example.task}
     if episode.answered:
         record["dialogue"] = list(_turns(episode))
@@ -136,6 +136,22 @@ def as_record(episode: Episode) -> dict[str, Any]:
         known = {"token_rewards": t.rewards, "logprobs": t.logprobs}
         record |= {key: list(values) for key, values in known.items() if values is not None}
     return record
+
+
+def _as_json(facts: Any) -> Any:
+    """Facts as JSON has them, dataclasses as objects and sets as sorted lists; None if JSON cannot hold them."""
+    try:
+        return json.loads(json.dumps(facts, default=_as_plain))
+    except (TypeError, ValueError, RecursionError):
+        return None  # the episode is worth more than what cannot be written of it
+
+
+def _as_plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 def _turns(episode: Episode) -> Iterator[dict[str, Any]]:

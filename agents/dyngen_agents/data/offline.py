@@ -195,7 +195,7 @@ def _stored(episode: Episode, tokens: EpisodeTokens, tokenizer: Tokenizer) -> St
     if tokens.logprobs is not None:
         logprobs[mask] = torch.tensor(tokens.logprobs, dtype=torch.float32)
     return StoredEpisode(
-        torch.tensor(tokens.ids, dtype=torch.int32),
+        torch.tensor(tokens.ids, dtype=torch.int64),
         mask,
         _paid(mask, episode, tokens),
         logprobs,

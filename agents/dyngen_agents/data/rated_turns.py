@@ -139,7 +139,7 @@ class _Found:
         return self.said.get(turn.id, NO_OPINION).rating
 
     def _episode(self, prompt: str, turns: Sequence[Turn]) -> StoredEpisode:
-        tokens = torch.tensor(_ids(turns[-1]), dtype=torch.int32)
+        tokens = torch.tensor(_ids(turns[-1]), dtype=torch.int64)
         mask, logprobs, rewards = torch.zeros(len(tokens), dtype=torch.bool), *torch.zeros(2, len(tokens))
         for turn in turns:
             start, end = len(turn.context or ()), len(_ids(turn))

@@ -3,6 +3,6 @@
 from dyngen_env.text.media.medium import Medium
 from dyngen_env.text.media.picture import Picture
 from dyngen_env.text.media.room import NO_MEDIA, MediaRoom
-from dyngen_env.text.media.sound import Sound
+from dyngen_env.text.media.sound import Sound, medium_of
 
-__all__ = ["NO_MEDIA", "MediaRoom", "Medium", "Picture", "Sound"]
+__all__ = ["NO_MEDIA", "MediaRoom", "Medium", "Picture", "Sound", "medium_of"]

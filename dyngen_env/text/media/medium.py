@@ -32,6 +32,11 @@ class Medium:
     number: int
     _array: np.ndarray
 
+    @property
+    def array(self) -> np.ndarray:
+        """The pixels of a picture, the samples of a sound; read-only. `medium_of` is the inverse."""
+        return self._array
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a {type(self).__name__} is frozen: make another one")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dyngen_env.text.media.medium import Medium, interned
-from dyngen_env.text.media.picture import read_bytes
+from dyngen_env.text.media.picture import Picture, read_bytes
 
 SAMPLING_RATE = 16000  # samples a second, the rate of speech recognition
 LONGEST = 60  # seconds
@@ -88,6 +88,11 @@ class Sound(Medium):
             return Sound(samples)
         except ValueError as error:
             raise ValueError(f"{name} cannot be used: {error}") from error
+
+
+def medium_of(array: np.ndarray) -> Medium:
+    """The picture or the sound that has this `Medium.array`. Raises ValueError if neither has such arrays."""
+    return Sound(array) if array.ndim == 1 else Picture(array)
 
 
 def _pcm(frames: bytes, width: int) -> np.ndarray:

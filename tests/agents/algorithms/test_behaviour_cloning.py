@@ -34,7 +34,7 @@ def recorded() -> EpisodeStore:
         rewards = torch.zeros(len(ids))
         rewards[-1] = RETURNS[text]
         chosen = torch.arange(len(ids)) > 1
-        episodes.append(StoredEpisode(torch.tensor(ids, dtype=torch.int32), chosen, rewards, torch.zeros(len(ids))))
+        episodes.append(StoredEpisode(torch.tensor(ids, dtype=torch.int64), chosen, rewards, torch.zeros(len(ids))))
     return EpisodeStore(episodes)
 
 

@@ -18,7 +18,7 @@ def episode(prompt: str, text: str, reward: float) -> StoredEpisode:
     rewards = torch.zeros(len(ids))
     rewards[-1] = reward
     mask = torch.arange(len(ids)) >= len(ids) - len(text)
-    return StoredEpisode(torch.tensor(ids, dtype=torch.int32), mask, rewards, torch.zeros(len(ids)), prompt=prompt)
+    return StoredEpisode(torch.tensor(ids, dtype=torch.int64), mask, rewards, torch.zeros(len(ids)), prompt=prompt)
 
 
 def learner(config: DPOConfig, episodes: int) -> DPO:

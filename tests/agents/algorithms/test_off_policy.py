@@ -39,7 +39,7 @@ def test_its_own_episodes_teach_the_same_whether_they_are_played_or_recorded():
 
 def choice(token: int, logprob: float, reward: float) -> StoredEpisode:
     """One token after a prompt."""
-    tokens, mask = torch.tensor([256, 97, token], dtype=torch.int32), torch.tensor([False, False, True])
+    tokens, mask = torch.tensor([256, 97, token], dtype=torch.int64), torch.tensor([False, False, True])
     rewards, logprobs = torch.tensor([0, 0, reward]), torch.tensor([0, 0, logprob])
     return StoredEpisode(tokens, mask, rewards, logprobs)
 

@@ -43,7 +43,7 @@ def store_of(episodes) -> EpisodeStore:
         last = int(mask.nonzero()[-1]) + 1
         rewards = torch.zeros(last)
         rewards[-1] = paid
-        stored.append(StoredEpisode(tokens[:last].to(torch.int32), mask[:last], rewards, torch.zeros(last)))
+        stored.append(StoredEpisode(tokens[:last].to(torch.int64), mask[:last], rewards, torch.zeros(last)))
     return EpisodeStore(stored)
 
 
@@ -110,7 +110,7 @@ def test_the_losses_by_hand():
     ours.recorded = EpisodeStore(
         [
             StoredEpisode(
-                torch.tensor([3, 0, 1, 0], dtype=torch.int32),
+                torch.tensor([3, 0, 1, 0], dtype=torch.int64),
                 torch.tensor([False, False, True, True]),
                 torch.tensor([0.0, 0.0, 4.0, 5.0]),
                 torch.zeros(4),
@@ -129,7 +129,7 @@ def test_what_follows_a_piece_is_worth_v_of_its_last_state():
     """Two turns of one token, cut apart: the same targets as whole, where V is the same everywhere."""
     env = tiny_env(1, max_new_tokens=1, reward=taste)
     whole = StoredEpisode(
-        torch.tensor([3, 0, 4, 1, 0], dtype=torch.int32),
+        torch.tensor([3, 0, 4, 1, 0], dtype=torch.int64),
         torch.tensor([False, True, False, False, True]),
         torch.tensor([0.0, 4.0, 0.0, 0.0, 5.0]),
         torch.zeros(5),
@@ -147,7 +147,7 @@ def test_a_value_above_all_that_can_be_earned_is_not_handed_on():
     """V says +50 where no choice is paid above 0: the target of the first choice is its reward, -1."""
     env = tiny_env(1, max_new_tokens=2, reward=taste)
     ours = learner(env, QLearningConfig(gamma=0.5, bc_coef=0.0), 1, 2)
-    tokens, mask = torch.tensor([3, 0, 1, 0], dtype=torch.int32), torch.tensor([False, False, True, True])
+    tokens, mask = torch.tensor([3, 0, 1, 0], dtype=torch.int64), torch.tensor([False, False, True, True])
     bad, worse = (StoredEpisode(tokens, mask, torch.tensor([0.0, 0.0, -1.0, r]), torch.zeros(4)) for r in (-1.0, -2.0))
     ours.read(EpisodeStore([bad, worse]))
     ours.heads.begin_at(-3.0, 50.0, 1.0)

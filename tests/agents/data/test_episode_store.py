@@ -1,12 +1,17 @@
 """Episodes of different lengths: kept at their size, padded when taken, sorted by return, drawn in random order."""
 
+import gc
 import math
 
+import numpy as np
+import pytest
 import torch
 
 from dyngen_agents.data.episode_store import EpisodeStore, StoredEpisode, best_rows, shuffled_rows
 from dyngen_agents.data.rollout import collect
 from dyngen_agents.policy.actor import Actor
+from dyngen_env.text.media.tokens import media_of, span
+from tests.support.media import picture
 from tests.support.small import small_env, small_policy
 
 
@@ -18,7 +23,7 @@ def played(episodes: int = 12):
 def paid(*rewards: float) -> StoredEpisode:
     count = len(rewards)
     mask = torch.ones(count, dtype=torch.bool)
-    return StoredEpisode(torch.zeros(count, dtype=torch.int32), mask, torch.tensor(rewards), torch.zeros(count))
+    return StoredEpisode(torch.zeros(count, dtype=torch.int64), mask, torch.tensor(rewards), torch.zeros(count))
 
 
 def test_no_state_can_be_worth_more_than_the_best_reward_for_ever():
@@ -66,7 +71,7 @@ def test_the_best_share_of_the_returns():
 
 def test_pieces_end_with_what_is_read_next():
     chosen = torch.tensor([0, 0, 1, 1, 0, 1, 0, 0, 1]).bool()
-    episode = StoredEpisode(torch.arange(9, dtype=torch.int32), chosen, torch.arange(9.0), -torch.arange(9.0), 0.5)
+    episode = StoredEpisode(torch.arange(9, dtype=torch.int64), chosen, torch.arange(9.0), -torch.arange(9.0), 0.5)
     first, second = EpisodeStore([episode]).cut(2).episodes
     assert first.tokens.tolist() == [0, 1, 2, 3, 4, 5, 6, 7] and math.isnan(first.bootstrap)
     assert second.tokens.tolist() == [6, 7, 8] and second.bootstrap == 0.5
@@ -81,3 +86,23 @@ def test_batches_that_follow_each_other_hold_everything_equally_often():
     assert flat[:10] != flat[10:] != list(range(10))
     assert shuffled_rows(10, 4, 2, seed=3) == drawn[2]  # whoever goes on draws the same
     assert shuffled_rows(3, 7, 0, seed=0).count(0) in (2, 3)  # more than there are
+
+
+def test_what_was_shown_is_kept_with_the_tokens_that_name_it():
+    """The store, then a checkpoint of it, holds the only reference to a picture whose number is above 2^62."""
+    shown = picture(91)
+    pixels, tokens = shown.pixels.copy(), torch.tensor([1, *span(shown, 4), 7])
+    chosen = torch.tensor([False] * 5 + [True])
+    store = EpisodeStore([paid(1.0), StoredEpisode(tokens, chosen, torch.zeros(6), torch.zeros(6), media=(shown,))])
+    del shown
+    batch = store.take([0, 1])
+    assert batch.tokens[1].tolist() == tokens.tolist()
+    checkpoint = store.tensors()
+    del store, batch
+    gc.collect()
+    with pytest.raises(ValueError, match="nobody holds"):
+        media_of(tokens.tolist())
+    again = EpisodeStore()
+    again.load_tensors(checkpoint)
+    assert again.take([1]).tokens[0].tolist() == tokens.tolist()
+    assert np.array_equal(media_of(tokens.tolist())[0].pixels, pixels)

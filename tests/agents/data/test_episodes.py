@@ -10,6 +10,7 @@ import torch
 from dyngen_agents.data.episodes import Episode, EpisodeTokens, read_episodes, recorded, write_episodes
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_env import Example, Feedback
+from dyngen_env.scoring.said import Answers, answers_from_json
 
 TALK = [
     {"role": "user", "text": "films?"},
@@ -125,3 +126,13 @@ def test_a_file_without_episodes(tmp_path):
         reading(tmp_path, "\n")
     with pytest.raises(FileNotFoundError, match="no file of episodes"):
         read_episodes(tmp_path / "other.jsonl")
+
+
+def test_facts_that_json_cannot_hold(tmp_path):
+    """A dataclass becomes an object, which the reward that knows it reads again; anything else is left out."""
+    answers = Answers((("big", "dog"),), frozenset({"cat", "ant"}), frozenset({"no"}))
+    write_episodes(tmp_path / "e", [Episode(Example("q", facts=facts), ("a",)) for facts in (answers, object())])
+    known, unknown = read_episodes(tmp_path / "e")
+    assert known.example.facts == {"phrases": [["big", "dog"]], "foreign": ["ant", "cat"], "wrong": ["no"]}
+    assert answers_from_json(**known.example.facts) == answers
+    assert unknown.example.facts is None

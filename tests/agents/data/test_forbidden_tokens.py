@@ -13,7 +13,7 @@ BOS, END = ByteTokenizer.bos_id, ByteTokenizer.end_id
 def episode(prompt: str, *written: int) -> StoredEpisode:
     ids = [BOS, *prompt.encode(), *written]
     mask = torch.arange(len(ids)) > len(prompt)
-    return StoredEpisode(torch.tensor(ids, dtype=torch.int32), mask, torch.zeros(len(ids)), torch.zeros(len(ids)))
+    return StoredEpisode(torch.tensor(ids, dtype=torch.int64), mask, torch.zeros(len(ids)), torch.zeros(len(ids)))
 
 
 EPISODES = [
