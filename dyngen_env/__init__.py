@@ -1,7 +1,7 @@
 """Text generation as a Gymnasium environment: `import dyngen_env`, then `gym.make("dyngen/Sentiment-v0")`.
 
 The import registers the ids. Each name below loads the module that defines it, and with it PyTorch, when it is first
-asked for.
+asked for; so does each part of the package, such as `dyngen_env.rewards`.
 """
 
 from importlib import import_module
@@ -30,6 +30,8 @@ _DEFINED_IN = {
     "mix": "envs.mix",
 }
 
+_PARTS = ("envs", "lm", "mdp", "rewards", "scoring", "tasks", "testing", "text", "types", "users", "wrappers")
+
 __version__ = "0.2.0"  # the distribution's: the build reads it here
 
 __all__ = [
@@ -50,7 +52,9 @@ register_all()
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, from the module that defines it (PEP 562)."""
+    """A public name, from the module that defines it, or a part of the package (PEP 562)."""
+    if name in _PARTS:
+        return import_module(f"{__name__}.{name}")
     if name not in _DEFINED_IN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_DEFINED_IN[name]}"), name)
@@ -59,4 +63,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PARTS})

@@ -106,6 +106,13 @@ def test_type_checkers_see_the_names_that_load_lazily(package):
     assert set(package.__all__) <= set(dir(package))
 
 
+def test_the_parts_of_the_package_are_its_attributes():
+    assert dyngen_env.rewards is importlib.import_module("dyngen_env.rewards")
+    below = {path.stem for path in (ROOT / "dyngen_env").iterdir() if not path.name.startswith("_")}
+    assert {part for part in dyngen_env._PARTS if part in dir(dyngen_env)} <= below
+    assert {module.split(".")[1] for module in PUBLIC if module.startswith("dyngen_env.")} <= set(dyngen_env._PARTS)
+
+
 @LAZY
 def test_an_unknown_name_is_an_attribute_error(package):
     with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'trian'"):
