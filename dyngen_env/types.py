@@ -182,5 +182,5 @@ class Transition:
 
 
 def _check_media(media: object) -> None:
-    if media and not (isinstance(media, tuple) and all(isinstance(medium, Medium) for medium in media)):
+    if not (isinstance(media, tuple) and all(isinstance(medium, Medium) for medium in media)):
         raise ValueError(f"media={media!r}: expected a tuple of Picture and Sound")

@@ -14,10 +14,10 @@ from dyngen_env.envs.media import ShownMedia
 from dyngen_env.envs.options import EnvOptions
 from dyngen_env.rewards import Reward, make_reward
 from dyngen_env.tasks import Task, make_task
-from dyngen_env.text.media import NO_MEDIA
+from dyngen_env.text.media.room import declared_media
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.users import make_user
-from dyngen_env.users.user import media_of_dialogue
+from dyngen_env.users.user import media_of_answer, most_drafts
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def asked_of(
     new, context, turns = options.max_new_tokens, options.max_context_tokens, options.max_turns
     assert new and context and turns  # as in all EnvOptions of one task
     user, task = make_user(options.user), make_task(options.prompts, options.split)
-    room = getattr(task, "media", NO_MEDIA) + media_of_dialogue(user, turns)
-    media = ShownMedia(room, places, tokenizer)
+    of_example, of_answer = declared_media(task), media_of_answer(user)
+    room = of_example + of_answer.times(turns * most_drafts(user))
+    media = ShownMedia(room, places, tokenizer, of_example=of_example, of_answer=of_answer)
     conversation = Conversation(
         user,
         tokenizer,

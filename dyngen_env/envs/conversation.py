@@ -177,7 +177,7 @@ class Conversation:
         def encode(text: str) -> list[int]:
             return self.tokenizer.encode_reply(text, last, *rated)
 
-        self.media.room.check(answer.media)
+        self.media.of_answer.check(answer.media)
         return message(encode, answer.text if self.words_in_context else "", answer.media, self.media.places)
 
     def _forget(

@@ -23,21 +23,32 @@ class ShownMedia:
 
     Args:
         room: for how many a context has room, and how large they are.
+        of_example, of_answer: what one example and one answer may show of them; None: all.
         places: how many tokens one takes, by kind ("picture", "sound").
         tokenizer: gives the control token that stands for media where a token has to be one of the vocabulary.
     """
 
-    def __init__(self, room: MediaRoom, places: Mapping[str, int], tokenizer: Tokenizer):
+    def __init__(
+        self,
+        room: MediaRoom,
+        places: Mapping[str, int],
+        tokenizer: Tokenizer,
+        *,
+        of_example: MediaRoom | None = None,
+        of_answer: MediaRoom | None = None,
+    ):
+        self.of_example = room if of_example is None else of_example
+        self.of_answer = room if of_answer is None else of_answer
         self.room, self.places, self.placeholder = room, dict(places), _placeholder(tokenizer)
         self._any = bool(room)  # asked at each step
 
     def before_words(self, ids: Sequence[int], at: int, media: Sequence[Medium]) -> list[int]:
-        """The ids of a message with its media before its words, which begin at position `at` (`tokens.before_words`).
+        """The ids of a prompt with its media before its words, which begin at position `at` (`tokens.before_words`).
 
         Raises:
-            ValueError: the env has no room for the media.
+            ValueError: an example has no room for the media.
         """
-        self.room.check(media)
+        self.of_example.check(media)
         return before_words(ids, at, media, self.places)
 
     def in_vocabulary(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -67,6 +67,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
     new = asked.max_new_tokens
     rules, stop = token_rules(tokenizer, stop_strings, new, device)
     words = read_words(banned)
+    context_of_reward = RewardContext(model, tokenizer, device, asked.user.answers, asked.media.room, places)
     return EnvParts(
         device=device,
         tokenizer=tokenizer,
@@ -78,7 +79,7 @@ def build_parts(options: EnvOptions) -> EnvParts:
         rules=rules,
         stop=stop,
         banned=BannedWords(words, tokenizer, device) if words else None,
-        ledger=RewardLedger(asked.reward, RewardContext(model, tokenizer, device, asked.user.answers)),
+        ledger=RewardLedger(asked.reward, context_of_reward),
         observer=Observer(options.observation, tokenizer, context=context, max_new_tokens=new, media=asked.media),
         media=asked.media,
         cuts_in=cuts_in(asked.user),

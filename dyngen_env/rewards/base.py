@@ -7,8 +7,8 @@ A sum keeps its terms apart, so that the end of an episode can report what each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from numbers import Real
 from typing import Any
@@ -19,6 +19,7 @@ from dyngen_env.mdp.state import ILLEGAL
 from dyngen_env.rewards.arguments import arguments_of, turn_values
 from dyngen_env.rewards.finite import RULE, as_finite, shown
 from dyngen_env.rewards.payments import pay_turns
+from dyngen_env.text.media import NO_MEDIA, MediaRoom
 from dyngen_env.text.tokenizer import Tokenizer
 from dyngen_env.types import Dialogue, Example, Transition
 
@@ -32,12 +33,15 @@ class RewardContext:
         tokenizer: the env's.
         device: where the env's tensors are, and where models should run.
         user_answers: whether somebody answers the agent, and may rate its turns.
+        media: the pictures and sounds that contexts may show. places: how many tokens one takes there, by kind.
     """
 
     model: str | None
     tokenizer: Tokenizer
     device: torch.device
     user_answers: bool = True
+    media: MediaRoom = NO_MEDIA
+    places: Mapping[str, int] = field(default_factory=dict)
 
 
 class Reward:

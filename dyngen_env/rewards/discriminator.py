@@ -30,7 +30,7 @@ class DiscriminatorScore(Reward):
     Raises:
         FileNotFoundError: there is no discriminator.
         ValueError: the file is something else, it has learned nothing yet, or, when the env is built, it was trained
-            with another tokenizer or for texts after a prompt where here a user answers.
+            with another tokenizer, or for texts after a prompt where here a user answers, or media are shown.
     """
 
     name = "discriminator"
@@ -51,6 +51,11 @@ class DiscriminatorScore(Reward):
             raise ValueError(
                 f"the discriminator in {path} reads a prompt with one completion, and in this env a user answers: "
                 "train one in an env with a user"
+            )
+        if record.reads_prompt and context.media:
+            raise ValueError(
+                f"the discriminator in {path} reads the tokens of a prompt, and in this env prompts show pictures or "
+                "sounds, which it cannot read: name another reward"
             )
         bound = copy.copy(self)
         bound._device, bound._end_ids = str(context.device), context.tokenizer.end_ids

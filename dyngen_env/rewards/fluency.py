@@ -7,6 +7,7 @@ import torch
 from dyngen_env.lm.distribution import PLAIN
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from dyngen_env.lm.logprobs import completion_logprobs
+from dyngen_env.lm.modalities.attached import check_encoder
 from dyngen_env.rewards.base import Reward, RewardContext
 from dyngen_env.rewards.payments import pay_turns
 from dyngen_env.text.huggingface import HFTokenizer, adapted
@@ -25,7 +26,8 @@ class Fluency(Reward):
         model: the frozen model, a name as for the env's `model=`. None is the env's own model.
 
     Raises:
-        ValueError: when the env is built, if neither the reward nor the env names a model.
+        ValueError: when the env is built, if neither the reward nor the env names a model, or the model would have to
+            read pictures or sounds and has no encoder for them.
     """
 
     name = "fluency"
@@ -46,7 +48,16 @@ class Fluency(Reward):
             other = adapted(load_tokenizer(name))
             if tuple(other.token_bytes) != tuple(context.tokenizer.token_bytes):
                 bound._other, bound.name = other, "fluency_per_byte"
+        if context.media and bound._other is None:
+            self._check_sees(name, context)
         return bound
+
+    def _check_sees(self, name: str, context: RewardContext) -> None:
+        """Raises ValueError if the model cannot read what the env shows beside words."""
+        try:
+            check_encoder(load_model(name, device=str(context.device)), context.media, context.places)
+        except ValueError as error:
+            raise ValueError(f"reward {self.name!r}: {error}; or name another reward") from error
 
     _other: HFTokenizer | None = None  # set when the judge reads with another vocabulary than the env
 

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from dyngen_env.scoring.people import Written
-from dyngen_env.text.media import NO_MEDIA, MediaRoom
+from dyngen_env.text.media import MediaRoom
+from dyngen_env.text.media.room import declared_media
 from dyngen_env.types import Dialogue, Example, Feedback
 
 
@@ -93,16 +94,18 @@ def most_drafts(user: User) -> int:
     return int(getattr(user, "drafts", 1))
 
 
-def media_of_dialogue(user: User, turns: int) -> MediaRoom:
-    """Room for what a user may show in a dialogue of so many turns.
+def media_of_answer(user: User) -> MediaRoom:
+    """Room for what an answer of a user may show.
 
-    A user, or the one that they wrap (`user.user`), says by an attribute `media` what an answer may show; without it
-    none shows anything.
+    A user, or the one that they wrap (`user.user`), says it by an attribute `media`; without it none shows anything.
+
+    Raises:
+        ValueError: the attribute is no `MediaRoom`.
     """
     speaker: Any = user
     while not hasattr(speaker, "media") and hasattr(speaker, "user"):
         speaker = speaker.user
-    return getattr(speaker, "media", NO_MEDIA).times(turns * most_drafts(user))
+    return declared_media(speaker)
 
 
 def begin_after(

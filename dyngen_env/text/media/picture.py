@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dyngen_env.text.media.medium import Medium, interned
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LONGEST_SIDE = 1024  # pixels
 MOST_BYTES = 16 * 2**20  # of a file
@@ -58,21 +63,23 @@ class Picture(Medium):
 
         Args:
             source: a path, or the file's content.
-            size: (H, W) to scale to; None: as it is.
+            size: (H, W) to scale to, from 1 to 1024 each; None: as it is.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: it is no such file, a damaged one, or above the limits (16 MB, 16 million pixels).
+            ValueError: it is no such file, a damaged one, or above the limits (16 MB, 16 million pixels); or `size`.
         """
         from PIL import Image  # loads when a picture is first read: most environments never do
 
+        if size is not None:
+            _check_size(size)
         name = "the picture" if isinstance(source, bytes) else f"picture {str(source)!r}"
         data = read_bytes(source, name, MOST_BYTES)
         try:
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
                 width, height = image.size
                 if width * height <= MOST_PIXELS:
-                    seen = image.convert("RGBA")
+                    seen = _in_8_bits(image).convert("RGBA")
                     white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
                     seen = Image.alpha_composite(white, seen).convert("RGB")
                     if size is not None:
@@ -83,6 +90,22 @@ class Picture(Medium):
         if width * height > MOST_PIXELS:
             raise ValueError(f"{name} has {width} x {height} pixels: at most {MOST_PIXELS} are read, so scale it down")
         return Picture(pixels)
+
+
+def _check_size(size: Any) -> None:
+    """Raises ValueError if `size` is no (H, W) that a picture may have."""
+    pair = isinstance(size, Sequence) and len(size) == 2
+    if not (pair and all(isinstance(side, int | np.integer) and 1 <= side <= LONGEST_SIDE for side in size)):
+        raise ValueError(f"size={size!r}: expected (H, W), two integers from 1 to {LONGEST_SIDE}")
+
+
+def _in_8_bits(image: Image) -> Image:
+    """Greys of 16 bits scaled to 8, where Pillow would cut off all above 255; any other image as it is."""
+    from PIL import Image as pillow
+
+    if image.mode not in ("I", "I;16", "I;16B"):
+        return image
+    return pillow.fromarray(np.rint(np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
 
 
 def read_bytes(source: str | Path | bytes, name: str, most: int) -> bytes:

@@ -65,7 +65,7 @@ class MediaRoom:
         return replace(self + other, **most)
 
     def check(self, media: Sequence[Medium]) -> None:
-        """Raises ValueError if there is no room for one of the media, or it has another size."""
+        """Raises ValueError if there is no room for one of the media, they are too many, or one has another size."""
         for medium in media:
             if isinstance(medium, Picture) and self.pictures:
                 if medium.size != self.picture_size:
@@ -77,13 +77,35 @@ class MediaRoom:
                     raise ValueError(f"a sound has {medium.seconds:.2f} s, and here at most {self.seconds:g} s: cut it")
             else:
                 raise ValueError(
-                    f"a {medium.kind} is to be shown, and nothing in this env has declared any: give the task (or the "
+                    f"a {medium.kind} is to be shown, and what makes it has not declared any: give the task (or the "
                     "user) that makes it an attribute `media`, such as MediaRoom(pictures=1, picture_size=(32, 32))"
+                )
+        for kind, room in ((Picture, self.pictures), (Sound, self.sounds)):
+            shown = sum(isinstance(medium, kind) for medium in media)
+            if shown > room:
+                raise ValueError(
+                    f"{shown} {kind.kind}s are shown at once, and the attribute `media` of the task (or the user) "
+                    f"declares {room}: raise {kind.kind}s={room} of its MediaRoom, or show fewer"
                 )
 
 
 ONE_SIZE = "scale them to one size, by Picture.from_file(path, size=(H, W))"
 NO_MEDIA = MediaRoom()
+
+
+def declared_media(owner: object) -> MediaRoom:
+    """What a task or a user says by an attribute `media` that it may show; nothing where it has none.
+
+    Raises:
+        ValueError: the attribute is no `MediaRoom`.
+    """
+    room = getattr(owner, "media", NO_MEDIA)
+    if not isinstance(room, MediaRoom):
+        raise ValueError(
+            f"{type(owner).__name__}.media={room!r}: expected a MediaRoom, such as MediaRoom(sounds=1, seconds=4); "
+            "leave the attribute out where nothing is shown"
+        )
+    return room
 
 
 def room_of(shown: Iterable[Sequence[Medium]]) -> MediaRoom:

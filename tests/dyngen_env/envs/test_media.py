@@ -37,7 +37,7 @@ def test_media_stand_before_the_words_of_a_prompt():
 
 
 def test_media_stand_before_the_words_of_a_user():
-    user = Shows((Feedback("no", media=(tone(0),)), Feedback("so", media=(tone(1), tone(2)))), SPEAKS)
+    user = Shows((Feedback("no", media=(tone(0),)), Feedback("so", media=(tone(1), tone(2)))), SPEAKS.times(2))
     env = single(user=user, max_turns=3, max_new_tokens=2, max_context_tokens=80, prompts=EXAMPLES[:1])
     assert shown(env.reset()[0]) == [BOS, USER, *PICTURE, *b"ab", END]
     observation, *_ = write(env, "c", END)
@@ -164,10 +164,26 @@ class OfAnotherSize(Undeclared):
     media = MediaRoom(pictures=1, picture_size=(64, 64))
 
 
+class SaysNothing(Undeclared):
+    media = "abc"
+
+
+TWO = Example("ab", media=(picture(0), picture(1)))
+
+
+@pytest.mark.parametrize("observation", ["tokens", "dict"])
+def test_an_answer_shows_no_more_than_its_user_declares(observation):
+    user = Shows((Feedback("no", media=tuple(tone(i) for i in range(2))),), SPEAKS)
+    env = single(user=user, max_turns=3, max_new_tokens=2, max_context_tokens=80, observation=observation)
+    env.reset()
+    with pytest.raises(ValueError, match=r"2 sounds are shown at once, and .* declares 1"):
+        write(env, "c", END)  # there is room for three in the context
+
+
 def test_a_task_declares_what_it_shows():
     env = single(prompts=Declared(), observation="dict", max_context_tokens=28)
     assert (env.reset()[0]["pictures"][0] == picture(0).pixels).all()
-    with pytest.raises(ValueError, match="nothing in this env has declared any"):
+    with pytest.raises(ValueError, match="has not declared any"):
         single(prompts=Undeclared()).reset()
     with pytest.raises(ValueError, match=r"has \(32, 32\) pixels, and here they have \(64, 64\)"):
         single(prompts=OfAnotherSize()).reset()
@@ -180,7 +196,10 @@ def test_a_task_declares_what_it_shows():
         (lambda: MediaRoom(pictures=1), "say how large"),
         (lambda: MediaRoom(sounds=1, seconds=600), "say how long"),
         (lambda: MediaRoom(sounds=1, seconds=0.1).check([tone(0)]), "at most 0.1 s"),
-        (lambda: single().reset(options={"prompt": EXAMPLES[0]}), "nothing in this env has declared any"),
+        (lambda: single().reset(options={"prompt": EXAMPLES[0]}), "has not declared any"),
+        (lambda: single(**ENV).reset(options={"prompt": TWO}), "2 pictures are shown at once, and .* declares 1"),
+        (lambda: single(user=Shows((), None)), r"Shows.media=None: expected a MediaRoom"),
+        (lambda: single(prompts=SaysNothing()), r"SaysNothing.media='abc': expected a MediaRoom"),
     ],
 )
 def test_media_that_cannot_be_shown_are_one_clear_error(make, message):

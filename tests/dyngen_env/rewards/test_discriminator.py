@@ -9,6 +9,7 @@ from dyngen_env.lm.discriminators.file import FILE, DiscriminatorRecord
 from dyngen_env.text.tokenizer import ByteTokenizer
 from dyngen_env.text.vocabulary import vocabulary_fingerprint
 from tests.support.envs import EOS, Talker, single, write
+from tests.support.media import EXAMPLES
 
 JUDGE = ConvolutionalDiscriminator(260, embedding=4, widths=(1, 2), filters=3, seed=1)
 
@@ -50,6 +51,8 @@ def test_a_discriminator_that_does_not_fit_is_refused_when_the_env_is_built(save
         single(reward=reward)
     with pytest.raises(ValueError, match="in this env a user answers"):
         single(reward=saved(), user=Talker())
+    with pytest.raises(ValueError, match="prompts show pictures or sounds, which it cannot read"):
+        single(reward=saved(), prompts=EXAMPLES)
     with pytest.raises(ValueError, match="has learned nothing yet"):
         single(reward=saved(vocabulary=""))
     with pytest.raises(FileNotFoundError, match="no discriminator in 'nowhere'"):

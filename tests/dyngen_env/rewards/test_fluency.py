@@ -8,6 +8,7 @@ import torch
 
 from dyngen_env.lm.loading.models import load_model, load_tokenizer
 from tests.support.envs import single
+from tests.support.media import EXAMPLES
 
 REVIEWS = dict(tokenizer=None, model="reviews-lm", max_context_tokens=48, max_new_tokens=12)
 
@@ -51,6 +52,14 @@ def test_another_vocabulary_is_scored_per_byte_of_the_text():
     whole = nats(tokenizer.encode("the film is good and fun"), 1) - nats(tokenizer.encode("the film is"), 1)
     assert info["reward_terms"] == {"fluency_per_byte": last[1]}
     assert last[1] == pytest.approx(whole / len(" good and fun"), abs=1e-4)
+
+
+def test_a_judge_that_cannot_see_is_told_when_the_env_is_built():
+    with pytest.raises(
+        ValueError, match=r"reward 'fluency': pictures are shown, and .* has no encoder.*another reward"
+    ):
+        single(**REVIEWS, prompts=EXAMPLES, reward="fluency")
+    single(prompts=EXAMPLES, reward="fluency('reviews-lm')")  # of another vocabulary: it reads the text alone
 
 
 def test_silence_is_scored_too():

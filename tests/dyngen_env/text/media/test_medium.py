@@ -76,6 +76,12 @@ def test_media_survive_copies_and_pickles():
         (lambda: Sound.from_file(wav(np.zeros(0, np.int16))), "at least one sample"),
         (lambda: Example("look", media=[Picture(RED)]), "expected a tuple"),
         (lambda: Feedback(media=("red",)), "expected a tuple"),
+        (lambda: Example("look", media=None), "media=None: expected a tuple"),
+        (lambda: Feedback(media=[]), r"media=\[\]: expected a tuple"),
+        *(
+            (lambda size=size: Picture.from_file(b"", size=size), r"size=.*: expected \(H, W\), two integers")
+            for size in ((12000, 12000), (0, 0), (3,), "ab", 32, (2.5, 2))
+        ),
     ],
 )
 def test_each_bad_input_is_one_clear_error(make, message):
@@ -96,6 +102,12 @@ def test_a_picture_is_read_from_a_file_with_white_behind_it(tmp_path):
     picture = Picture.from_file(tmp_path / "half.png", size=(2, 3))
     assert picture.size == (2, 3)
     assert picture.pixels[1, 1].tolist() == [255, 204, 204]  # 0.2 * 0 + 0.8 * 255
+
+
+def test_greys_of_16_bits_are_scaled_to_8():
+    grey = np.array([[0, 257, 40_000, 65_535]], np.uint16)
+    picture = Picture.from_file(png(grey))
+    assert picture.pixels[0].tolist() == [[value] * 3 for value in (0, 1, 156, 255)]  # 40000 / 257 = 155.6
 
 
 @pytest.mark.parametrize(
