@@ -49,7 +49,7 @@ class SpokenUser:
         snr: the ratio of speech to noise in decibels; infinity is no noise.
 
     Raises:
-        ValueError: arguments that do not fit, or words of which there is no recording.
+        ValueError: arguments that do not fit, a user who speaks already, or words of which there is no recording.
         FileNotFoundError: espeak-ng is not installed. ImportError: faster-whisper is not.
     """
 
@@ -65,6 +65,7 @@ class SpokenUser:
     ):
         one_of("hears", hears, HEARS)
         between("snr", snr, -60)
+        _check_silent(user)
         self.user, self.hears, self.snr = user, hears, float(snr)
         self.voices, self.synthesiser = voices_named(voices), make_synthesiser(speaks)
         if hears == "sound":
@@ -114,6 +115,14 @@ class SpokenUser:
             own = np.random.default_rng(persona.person)
             return replace(persona, persona=Speaking(persona.persona, draw_speaker(self.voices, own)))
         return Speaking(persona, draw_speaker(self.voices, rng))
+
+
+def _check_silent(user: Any) -> None:
+    """Raises ValueError if a user, or one that they wrap, speaks already."""
+    while user is not None:
+        if isinstance(user, SpokenUser):
+            raise ValueError("spoken(...) around a user who speaks already: take one of the two away")
+        user = getattr(user, "user", None)
 
 
 def _speaker(persona: Any) -> Speaker:

@@ -50,7 +50,8 @@ class Train(Command):
     training: TrainConfig = field(default_factory=TrainConfig)
     algorithm: AlgorithmConfig = field(default_factory=default_config)
     eval_episodes: int = 256
-    """Episodes of the evaluation at the end, on prompts that were not trained on; 0 leaves it out."""
+    """Episodes of the evaluation at the end, on prompts that were not trained on; 0 leaves it out. A run does not keep
+    it: give it again with --resume."""
     json: bool = False
     """Print one JSON object, {"run", "evaluation"}, to standard output, and all else to standard error."""
 

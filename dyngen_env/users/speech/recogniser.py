@@ -27,7 +27,7 @@ def make_recogniser(recogniser: str | Recogniser) -> Recogniser:
         return recogniser
     if recogniser == "persona_sayings":
         return PersonaSayings()
-    if not Path(recogniser).is_dir():
+    if not recogniser or not Path(recogniser).is_dir():  # "" would be the working directory
         raise ValueError(
             f"recogniser={str(recogniser)!r}: expected 'persona_sayings', or a folder with a Whisper model for "
             "faster-whisper"

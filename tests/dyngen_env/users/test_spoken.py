@@ -123,6 +123,13 @@ def test_arguments_that_do_not_fit(arguments, message):
         make_user(f"spoken(simulated, {arguments})")
 
 
+def test_who_speaks_already_does_not_speak_twice():
+    speaks = SpokenUser(SimulatedUser(), speaks=Beeps(), recogniser=Counts())
+    for user in (speaks, ReturningUser(speaks)):
+        with pytest.raises(ValueError, match="around a user who speaks already"):
+            SpokenUser(user, speaks=Beeps(), recogniser=Counts())
+
+
 def test_words_that_are_not_recorded_are_told():
     user = make_user("spoken(simulated('zh'))")
     with pytest.raises(ValueError, match="only of the 89 sayings of the personas 'en'"):

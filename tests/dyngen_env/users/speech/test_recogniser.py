@@ -95,3 +95,5 @@ class TestWhisper:
             make_recogniser(str(tmp_path))
         with pytest.raises(ValueError, match="expected 'persona_sayings', or a folder"):
             make_recogniser("whisper")
+        with pytest.raises(ValueError, match="recogniser='': expected 'persona_sayings', or a folder"):
+            make_recogniser("")
