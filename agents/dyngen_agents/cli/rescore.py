@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 from dyngen_agents.cli.options import Command
 from dyngen_agents.cli.tables import audit_table, rescored_table
-from dyngen_agents.data.episodes import EPISODES, Episode, as_record, read_episodes
+from dyngen_agents.data.episodes import EPISODES, Episode, line_of, read_episodes
 from dyngen_agents.evaluation.intervals import half_interval
 from dyngen_agents.evaluation.rescore import Rescored, rescore
 from dyngen_agents.reward_bench.audit import LEAST, audit
@@ -113,6 +113,6 @@ def _write(file: Path, episodes: Sequence[Episode], found: dict[str, Rescored]) 
     returns = {name: rescored.returns.tolist() for name, rescored in found.items()}
     with file.open("w", encoding="utf-8") as lines:
         for i, episode in enumerate(episodes):
-            record = as_record(episode) | {"rewards": {name: values[i] for name, values in returns.items()}}
-            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+            rewards = {name: values[i] for name, values in returns.items()}
+            lines.write(line_of(episode, file.parent, rewards=rewards))
     log.info("see %s", file)

@@ -9,7 +9,8 @@ first of them). What else may be there is optional: `reference`, `facts`, `task`
 `revise` of a user's turn (see `Feedback`); `reward`, what the episode earned; `finish_reason`; `policy`, who wrote it;
 `model`, `tokens` and `turns`: the ids of the whole episode in the vocabulary of that model, and where in them each of
 the agent's turns begins and ends; `token_rewards` and `logprobs`: what each token that the agent chose was paid, and
-how likely it was under the policy that chose it. Other keys are ignored.
+how likely it was under the policy that chose it; `media`, of the episode or of a user's turn: the numbers of the
+pictures and sounds shown before the words, whose files are in the folder `media` beside. Other keys are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from torch import Tensor
 
 from dyngen_agents.data.trajectories import Trajectories
 from dyngen_env.mdp.state import FINISH_REASONS
+from dyngen_env.text.media import Medium
+from dyngen_env.text.media.folder import MEDIA, load, save
+from dyngen_env.text.media.tokens import media_of
 from dyngen_env.types import Dialogue, Example, Feedback
 
 EPISODES = "episodes.jsonl"  # what the last evaluation of a run has played, in its folder
@@ -62,6 +66,11 @@ class Episode:
     tokens: EpisodeTokens | None = None
     reward: float | None = None
 
+    @property
+    def media(self) -> tuple[Medium, ...]:
+        """What the episode shows, in order."""
+        return (*self.example.media, *(medium for answer in self.feedback for medium in answer.media))
+
     def dialogue(self, turns: int) -> Dialogue | None:
         """The dialogue after so many turns of the agent and the answers to them; None if no user took part."""
         if not self.answered:
@@ -83,14 +92,21 @@ def recorded(batch: Trajectories, examples: Sequence[Example], model: str, polic
         one_row = len(batch.starts[row]) == 1 if batch.starts else True  # else the ids are those of several contexts
         # Turns with nothing between them run together.
         known = tokens if one_row and len(tokens.turns) == len(texts) else None
+        if known is not None and batch.media and batch.media[row]:
+            feedback = _with_media(feedback, known)
         out.append(Episode(example, texts, feedback, talk is not None, reason, policy, known))
     return out
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
-    """Write the file anew. Raises OSError if that fails."""
-    lines = [json.dumps(as_record(episode), ensure_ascii=False) + "\n" for episode in episodes]
-    path.write_text("".join(lines), encoding="utf-8")
+    """Write the file anew, and what the episodes show beside it. Raises OSError if that fails."""
+    path.write_text("".join(line_of(episode, path.parent) for episode in episodes), encoding="utf-8")
+
+
+def line_of(episode: Episode, folder: Path, **more: Any) -> str:
+    """An episode as a line of a file in this folder, into which what it shows is written; `more` are further keys."""
+    save(folder / MEDIA, episode.media)
+    return json.dumps(as_record(episode) | more, ensure_ascii=False) + "\n"
 
 
 def read_episodes(path: Path) -> list[Episode]:
@@ -106,7 +122,7 @@ def read_episodes(path: Path) -> list[Episode]:
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
-                episodes += _from_line(json.loads(line))
+                episodes += _from_line(json.loads(line), path.parent / MEDIA)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 wrong = f"{error} is missing" if isinstance(error, KeyError) else error
                 raise ValueError(
@@ -124,6 +140,7 @@ def as_record(episode: Episode) -> dict[str, Any]:
     record |= {} if example.reference is None else {"reference": example.reference}
     record |= {} if (facts := _as_json(example.facts)) is None else {"facts": facts}
     record |= {} if example.task is None else {"task": example.task}
+    record |= _numbers(example.media)
     if episode.answered:
         record["dialogue"] = list(_turns(episode))
     else:
@@ -159,23 +176,39 @@ def _turns(episode: Episode) -> Iterator[dict[str, Any]]:
         yield {"role": "agent", "text": text}
         for answer in episode.feedback[i : i + 1]:
             turn = {"role": "user", "text": answer.text, "rating": answer.rating, "ends": answer.ends}
-            yield turn | ({"revise": True} if answer.revise else {})
+            yield turn | ({"revise": True} if answer.revise else {}) | _numbers(answer.media)
 
 
-def _from_line(record: dict[str, Any]) -> list[Episode]:
+def _numbers(media: Sequence[Medium]) -> dict[str, Any]:
+    return {"media": [medium.number for medium in media]} if media else {}
+
+
+def _shown(of: dict[str, Any], folder: Path) -> tuple[Medium, ...]:
+    """The inverse of `_numbers`: the media of an episode or of a user's turn, from the files in the folder."""
+    return tuple(load(folder, number) for number in of.get("media") or ())
+
+
+def _with_media(feedback: Sequence[Feedback], tokens: EpisodeTokens) -> tuple[Feedback, ...]:
+    """Answers with the media that stand between the agent's turns; what nobody has read any more is left out."""
+    borders = [*(border for turn in tokens.turns for border in turn), len(tokens.ids)]
+    shown = [media_of(tokens.ids[borders[i] : borders[i + 1]]) for i in range(1, len(borders), 2)]
+    return tuple(replace(answer, media=media) for answer, media in zip(feedback, shown, strict=False))
+
+
+def _from_line(record: dict[str, Any], media: Path) -> list[Episode]:
     """One episode; of a pair {"prompt", "chosen", "rejected"}, as people give them, two with a reward of 1 and 0."""
     if "messages" in record and "prompt" not in record:
         return []  # of an export of people's dialogues, one in which the agent has not spoken
     if not ("chosen" in record and "rejected" in record):
-        return [_from_record(record)]
-    of_both = {"prompt": record["prompt"]}
+        return [_from_record(record, media)]
+    of_both = {"prompt": record["prompt"], "media": record.get("media")}
     return [
-        _from_record(of_both | {"text": record["chosen"], "reward": 1.0}),
-        _from_record(of_both | {"text": record["rejected"], "reward": 0.0}),
+        _from_record(of_both | {"text": record["chosen"], "reward": 1.0}, media),
+        _from_record(of_both | {"text": record["rejected"], "reward": 0.0}, media),
     ]
 
 
-def _from_record(record: dict[str, Any]) -> Episode:
+def _from_record(record: dict[str, Any], media: Path) -> Episode:
     reason = record.get("finish_reason", "")
     if reason not in FINISH_REASONS:
         raise ValueError(f"finish_reason {reason!r}: expected one of {', '.join(FINISH_REASONS[1:])}")
@@ -186,7 +219,7 @@ def _from_record(record: dict[str, Any]) -> Episode:
         said = "completion" if "completion" in record and "text" not in record else "text"
         texts, feedback = (record[said],), ()
     else:
-        texts, feedback = _turns_of(talk, reason)
+        texts, feedback = _turns_of([turn | {"media": _shown(turn, media)} for turn in talk], reason)
     prompt = record["prompt"] if talk is None or "prompt" in record else talk[0]["text"]
     for text in (prompt, *texts, *(answer.text for answer in feedback)):
         if not isinstance(text, str):
@@ -201,7 +234,7 @@ def _from_record(record: dict[str, Any]) -> Episode:
     reward = record.get("reward")
     if reward is not None and not (isinstance(reward, int | float) and math.isfinite(reward)):
         raise ValueError(f"reward {reward!r} is no finite number")
-    example = Example(prompt, record.get("reference"), record.get("facts"), task=record.get("task"))
+    example = Example(prompt, record.get("reference"), record.get("facts"), _shown(record, media), record.get("task"))
     return Episode(example, texts, feedback, talk is not None, reason, record.get("policy", ""), tokens, reward)
 
 
@@ -215,10 +248,13 @@ def _turns_of(talk: Sequence[dict[str, Any]], finish_reason: str) -> tuple[tuple
     roles = [turn["role"] for turn in turns]
     if not turns or roles != (["agent", "user"] * len(turns))[: len(turns)]:
         raise ValueError(f"the dialogue's roles are {[t['role'] for t in talk]}: expected agent and user in turn")
-    answers = [Feedback(t["text"], t.get("rating"), t.get("ends", False), t.get("revise", False)) for t in turns[1::2]]
+    answers = [
+        Feedback(t["text"], t.get("rating"), t.get("ends", False), t.get("revise", False), t.get("media", ()))
+        for t in turns[1::2]
+    ]
     ends = "goal" if finish_reason == "goal" else finish_reason == "user"
     if ends and len(answers) == len(turns[::2]) and not answers[-1].ends:
-        answers[-1] = Feedback(answers[-1].text, answers[-1].rating, ends)
+        answers[-1] = replace(answers[-1], ends=ends, revise=False)
     return tuple(turn["text"] for turn in turns[::2]), tuple(answers)
 
 

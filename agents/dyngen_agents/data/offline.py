@@ -2,6 +2,7 @@
 
     recording.json    the env and its keywords, the model, its vocabulary, who played
     episodes.jsonl    an episode a line (see `data.episodes`), as `dyngen eval` writes and `dyngen rescore` reads them
+    media/            the pictures and sounds that they show (see `text.media.folder`)
 
 Why not Minari, whose datasets open in other offline-RL tools: a Minari dataset holds every observation, and an
 observation here is the whole context so far. Measured with minari 0.5.4 on dyngen/Dialogue-v0, an episode of 64 tokens
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from dyngen_agents.data.encoding import encoded_anew
 from dyngen_agents.data.episode_store import EpisodeStore, StoredEpisode
-from dyngen_agents.data.episodes import EPISODES, Episode, EpisodeTokens, as_record, read_episodes, recorded
+from dyngen_agents.data.episodes import EPISODES, Episode, EpisodeTokens, line_of, read_episodes, recorded
 from dyngen_agents.data.forbidden_tokens import ForbiddenTokens
 from dyngen_agents.data.rollout import Act, can_be_cut, collect
 from dyngen_env.envs.vector_env import TextGenVectorEnv
@@ -85,7 +86,7 @@ def record(
             for episode in recorded(batch, some, env.model or env.tokenizer.name, policy):
                 if episode.tokens is None:
                     raise ValueError("two turns of the agent have nothing between them, so they cannot be told apart")
-                lines.write(json.dumps(as_record(episode), ensure_ascii=False) + "\n")
+                lines.write(line_of(episode, folder))
             lines.flush()
             returns += batch.episode_returns.tolist()
     return returns
@@ -140,6 +141,7 @@ def read_recorded(data: str | Path, env: TextGenVectorEnv) -> EpisodeStore:
                 ended=True,
                 stop=(stop,) if isinstance(stop, str) else stop,
                 rating_tokens=bool(env.options.rating_tokens),
+                places=env.media.places,
             )
         elif not about and tokens.model != env.model:
             check_vocabulary(file, tokens.model, env)
@@ -203,6 +205,7 @@ def _stored(episode: Episode, tokens: EpisodeTokens, tokenizer: Tokenizer) -> St
         text=episode.completions[-1],
         finish_reason=episode.finish_reason,
         stopped=tokens.ids[-1] in tokenizer.end_ids or episode.finish_reason == "stop",
+        media=episode.media,
     )
 
 

@@ -1,17 +1,22 @@
 """Recorded episodes as something to learn from: what was recorded, what people have, and what cannot be read."""
 
+import gc
 import json
 
 import pytest
 import torch
 
-from dyngen_agents.data.episodes import EPISODES
+from dyngen_agents.data.episodes import EPISODES, read_episodes
 from dyngen_agents.data.offline import read_recorded, record, recording_of
 from dyngen_agents.data.rollout import collect
+from dyngen_agents.evaluation.rescore import rescore
 from dyngen_agents.policy.actor import Actor
+from dyngen_env.lm.modalities import attach_encoder, small_encoder
+from dyngen_env.text.media.tokens import media_of
 from dyngen_env.text.tokenizer import ByteTokenizer
 from dyngen_env.types import Example, Feedback
 from tests.support.envs import Talker
+from tests.support.media import EXAMPLES, SPEAKS, Shows, picture, tone
 from tests.support.small import small_env, small_policy
 
 BOS, EOS, END, USER = ByteTokenizer.bos_id, ByteTokenizer.eos_id, ByteTokenizer.end_id, ByteTokenizer.user_id
@@ -127,3 +132,26 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     env = small_env(1).unwrapped
     with pytest.raises(FileExistsError, match="is not empty: choose another folder"):
         record(env, lambda seed: Actor(small_policy(env), seed), [Example("a")], tmp_path, {})
+
+
+def test_a_recording_keeps_the_media_that_its_tokens_name(tmp_path):
+    """They are read again after everybody has let go of them, in order: the prompt's picture, then what was said."""
+
+    def recorded():
+        talks = Shows(tuple(Feedback(text, media=(tone(seed, 0.3),)) for text, seed in (("a", 71), ("b", 72))), SPEAKS)
+        env = small_env(1, user=talks, max_turns=2, max_context_tokens=64, prompts=EXAMPLES[:1]).unwrapped
+        policy = small_policy(env)
+        attach_encoder(policy.lm, small_encoder(policy.lm, pictures=(32, 32), sounds=0.5))
+        record(env, lambda seed: Actor(policy, seed), [Example("ab", media=(picture(70),))], tmp_path / "D", {})
+        return env
+
+    env = recorded()
+    env.user.replies = ()
+    gc.collect()
+    [line] = (tmp_path / "D" / EPISODES).read_text().splitlines()
+    with pytest.raises(ValueError, match="nobody holds"):
+        media_of(json.loads(line)["tokens"])
+    [episode] = read_recorded(tmp_path / "D", env).episodes
+    shown, heard = media_of(episode.tokens.tolist())
+    assert (shown, heard) == (picture(70), tone(71, 0.3)) == episode.media
+    assert len(rescore(read_episodes(tmp_path / "D" / EPISODES), lambda text: 1.0).returns) == 1
