@@ -148,7 +148,7 @@ def test_generate_takes_any_model_and_any_text(tiny_model, capsys):
     [
         (
             ["train", "ppo", "--reward", "sentimnt"],
-            "unknown reward 'sentimnt' in 'sentimnt': expected one of discriminator",
+            "unknown reward 'sentimnt' in 'sentimnt': expected one of brevity, discriminator",
         ),
         (["train", "ppo", "--model", "review-lm"], "Did you mean 'reviews-lm'?"),
         (["train", "ppo", "--env", "dyngen/Nonesuch-v0"], "Nonesuch"),

@@ -21,6 +21,7 @@ from dyngen_agents.inspection.inspect_run import inspect_run
 from dyngen_agents.runs.checkpoint import open_checkpoint
 from dyngen_agents.runs.config import TrainConfig
 from dyngen_agents.runs.learner import Learner
+from dyngen_agents.training.learning_curve import draw_learning_curve
 from dyngen_agents.training.metrics_log import read_metrics
 from dyngen_agents.training.train import train
 from tests.support.envs import SMALL_IDS
@@ -57,6 +58,7 @@ def test_a_resumed_run_goes_on_with_the_weights_of_its_tasks(mixed_config):
         assert not scaled or sum(scaled) == pytest.approx(record["reward"], abs=1e-5)
     fast = open_checkpoint(whole).record["task_progress"]["fast"]
     assert fast.keys() == SMALL_IDS.keys()
+    draw_learning_curve(whole / "learning_curve.png", records, "mixed")
     assert Image.open(whole / "learning_curve.png").size == (1350, 840)
 
 
