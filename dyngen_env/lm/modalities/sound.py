@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dyngen_env.lm.modalities.log_mel import HOP, log_mel
 from dyngen_env.text.media import Sound
 from dyngen_env.text.media.sound import SAMPLING_RATE
 
-WINDOW, HOP, BINS = 400, 160, 512  # samples: 25 ms every 10 ms, as speech recognition has it
-FLOOR = 1e-5  # of a mel band's energy: silence
 STRIDE = 8  # frames that become one by three convolutions
 
 
@@ -28,17 +27,12 @@ class SoundConvnet(nn.Module):
         places: n. bands: of the mel scale. channels: of the convolutions.
     """
 
-    spectrum: Tensor
-    window: Tensor
-
     def __init__(self, width: int, seconds: float = 6.0, places: int = 16, bands: int = 40, channels: int = 128):
         super().__init__()
         self.settings: dict[str, Any] = dict(
             width=width, seconds=seconds, places=places, bands=bands, channels=channels
         )
-        self.places, self.samples = places, round(seconds * SAMPLING_RATE)
-        self.register_buffer("spectrum", mel_filters(bands), persistent=False)
-        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+        self.places, self.bands, self.samples = places, bands, round(seconds * SAMPLING_RATE)
         steps = (bands, channels, channels, channels)
         self.convolutions = nn.ModuleList(nn.Conv1d(a, b, 5, stride=2, padding=2) for a, b in pairwise(steps))
         self.out = nn.Linear(channels, width)
@@ -48,21 +42,13 @@ class SoundConvnet(nn.Module):
     def forward(self, media: Sequence[Sound]) -> Tensor:
         """(K, n, E) of K sounds. Raises ValueError if one is too long."""
         samples = padded(media, self.samples).to(self.out.weight.device)
-        heard = self.log_mel(samples).to(self.out.weight.dtype)  # (K, bands, F)
+        heard = log_mel(samples, self.bands).transpose(1, 2).to(self.out.weight.dtype)  # (K, bands, F)
         for convolution in self.convolutions:
             heard = nn.functional.gelu(convolution(heard))
         frames = torch.tensor([len(sound.samples) for sound in media], device=heard.device).div(
             HOP * STRIDE, rounding_mode="floor"
         )
         return self.out(means_of_parts(heard.transpose(1, 2), frames.clamp(min=1), self.places)) + self.places_bias
-
-    def log_mel(self, samples: Tensor) -> Tensor:
-        """Log energies (K, bands, F) of samples (K, T), about 0 for silence and 1 for speech; F = T / 160 + 1."""
-        power = torch.stft(
-            samples, BINS, HOP, WINDOW, self.window.to(samples.dtype), pad_mode="constant", return_complex=True
-        ).abs().square()  # fmt: skip
-        energy = self.spectrum.to(samples.dtype) @ power
-        return (energy.clamp(min=FLOOR) / FLOOR).log10() / 6
 
 
 def padded(media: Sequence[Sound], samples: int) -> Tensor:
@@ -86,11 +72,3 @@ def means_of_parts(frames: Tensor, lengths: Tensor, parts: int) -> Tensor:
     inside = (at >= begin.unsqueeze(2)) & (at < end.unsqueeze(2))  # (K, n, F)
     weights = inside / inside.sum(2, keepdim=True)
     return weights.to(frames.dtype) @ frames
-
-
-def mel_filters(bands: int) -> Tensor:
-    """(bands, 257) float32: triangles equally wide on the mel scale m = 2595 log10(1 + f / 700) from 0 to 8,000 Hz."""
-    edges = 700 * (10 ** (torch.linspace(0, 2595 * np.log10(1 + 8000 / 700), bands + 2) / 2595) - 1)
-    frequency = torch.linspace(0, SAMPLING_RATE / 2, BINS // 2 + 1)
-    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    return torch.minimum((frequency - low) / (middle - low), (high - frequency) / (high - middle)).clamp(min=0)
