@@ -41,7 +41,7 @@ class VineConfig:
     """Episodes of one gradient step."""
     max_tokens: int | None = None
     """Padded tokens of one forward pass; a minibatch above it is accumulated. Bounds memory, changes no result. By
-    default 4096 on a CPU, and on a GPU what its memory holds."""
+    default 1024 on a CPU, and on a GPU what its memory holds."""
     forks: int = 4
     """Episodes that are played on from each valued state. Kazemnejad et al. 2024 have 9. Time grows with it: the forks
     of an episode are given more tokens than it is itself."""
