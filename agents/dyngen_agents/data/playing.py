@@ -23,9 +23,7 @@ from dyngen_env.users.user import cuts_in
 
 Act = Callable[[Tensor, Tensor], Action]
 MOST_STEPS = 16  # between two looks of the host. A look costs less than a step; the last row may end after the first
-KEPT = (
-    0.75  # with more rows than these still playing, leaving out the others saves less than copying their caches costs
-)
+KEPT = 0.75  # of the rows; while more than these play, leaving out the others saves less than copying caches costs
 WAITING = 0.05  # of a row's time it may wait at most, on average, for the host to see that its turn has ended
 
 
@@ -138,13 +136,15 @@ class TokenByToken:
         self.env, self.actor = env, actor
         self._listener = actor if isinstance(actor, Listener) else None
         self._heeding = actor if isinstance(actor, Heeding) else None
-        self._can_leave_out = type(actor) is Actor and type(actor.policy) is CausalLMPolicy
-        self._goes_on = int((env.rules.outcome[0] == LIVE).nonzero()[0]) if self._can_leave_out else -1
+        self._plain: Actor | None = None  # the actor, if rows can be left out of what it is asked for
+        if type(actor) is Actor and type(actor.policy) is CausalLMPolicy:
+            self._plain = actor
+            self._goes_on = int((env.rules.outcome[0] == LIVE).nonzero()[0])
 
     def begin(self, tokens: Tensor) -> None:
         self._tokens, self._ended = tokens, ()
-        if self._can_leave_out:
-            self.actor.keep(None)  # type: ignore[attr-defined]
+        if self._plain is not None:
+            self._plain.keep(None)
             self._asked = torch.arange(len(tokens), device=tokens.device)  # (R,) rows that the actor is asked for
             self._shown = tokens  # (B, L), as the rows were when they were played on last
         if self._listener is not None:
@@ -169,23 +169,23 @@ class TokenByToken:
 
     def _act(self, lengths: Tensor, left: np.ndarray) -> Action:
         """The next token of each row; where a row has no episode left to play, one that does not matter."""
-        if not self._can_leave_out:
+        if self._plain is None:
             return self.actor(self._tokens, lengths)
         playing = torch.from_numpy(left > 0).to(lengths.device)
-        self._leave_out(playing)
+        self._leave_out(self._plain, playing)
         self._shown = torch.where(playing.unsqueeze(1), self._tokens, self._shown)
         everyone = len(self._asked) == len(playing)
         tokens = self._shown if everyone else self._shown[self._asked]
-        action = self.actor(tokens, (tokens >= 0).sum(1))
+        action = self._plain(tokens, (tokens >= 0).sum(1))
         if not everyone:
             action = Action(*(x.new_zeros(len(playing)).index_copy(0, self._asked, x) for x in action))
         return action._replace(tokens=torch.where(playing, action.tokens, self._goes_on))
 
-    def _leave_out(self, playing: Tensor) -> None:
-        """Ask for no more rows than are `playing` (B,), if that makes them a good deal fewer."""
+    def _leave_out(self, actor: Actor, playing: Tensor) -> None:
+        """Ask the actor for no more rows than are `playing` (B,), if that makes them a good deal fewer."""
         places = playing[self._asked].nonzero().squeeze(1)
         if len(places) <= KEPT * len(self._asked):
-            self.actor.keep(places)  # type: ignore[attr-defined]
+            actor.keep(places)
             self._asked = self._asked[places]
 
     def notes_of(self, rows: Tensor) -> dict[str, Tensor]:
@@ -202,8 +202,8 @@ class TokenByToken:
             self._listener.cut(rows)
 
     def finish(self) -> None:
-        if self._can_leave_out:
-            self.actor.keep(None)  # type: ignore[attr-defined]  # whoever goes on with this actor asks for all rows
+        if self._plain is not None:
+            self._plain.keep(None)  # whoever goes on with this actor asks for all rows
 
 
 class SeveralTokens:
