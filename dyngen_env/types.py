@@ -5,6 +5,7 @@ Shapes: B rows, L = max_context_tokens. Everything here is frozen; tensors insid
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -183,4 +184,4 @@ class Transition:
 
 def _check_media(media: object) -> None:
     if not (isinstance(media, tuple) and all(isinstance(medium, Medium) for medium in media)):
-        raise ValueError(f"media={media!r}: expected a tuple of Picture and Sound")
+        raise ValueError(f"media={reprlib.repr(media)}: expected a tuple of Picture and Sound")

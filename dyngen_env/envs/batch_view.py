@@ -99,7 +99,7 @@ class BatchView(gym.vector.VectorEnv):
         """
         source = self._parts.source
         if not isinstance(source, MixedSource):
-            raise ValueError(f"task weights {dict(weights)}: this env plays one task; mix several by dyngen_env.mix")
+            raise ValueError(f"task weights {weights!r}: this env plays one task; mix several by dyngen_env.mix")
         self.task = source.mixture.with_weights(weights)
         self._parts = replace(self._parts, task=self.task, source=source.weighted(self.task))
 

@@ -36,6 +36,8 @@ class MixedTask:
     def __init__(self, tasks: Mapping[str, Task], weights: Mapping[str, float]):
         self.names = tuple(tasks)
         self.tasks = dict(tasks)
+        if not isinstance(weights, Mapping):
+            raise ValueError(f"weights={weights!r}: expected a number for each of {', '.join(self.names)}, by id")
         if weights.keys() != tasks.keys():
             raise ValueError(f"weights of {', '.join(weights)}: expected one for each of {', '.join(self.names)}")
         for name in self.names:
@@ -97,7 +99,9 @@ def check_weight(name: str, weight: Any) -> None:
     """Raises ValueError unless the weight of a task is a finite number above 0."""
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     if not number or not isfinite(weight) or weight <= 0:
-        raise ValueError(f"the weight of {name} is {weight!r}: expected a finite number above 0, or leave the task out")
+        raise ValueError(
+            f"the weight of {name} is {weight!r}: expected a finite number above 0; a mixture can be made without it"
+        )
 
 
 def _fair_round(weights: list[float]) -> np.ndarray:

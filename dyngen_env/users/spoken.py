@@ -65,6 +65,8 @@ class SpokenUser:
     ):
         one_of("hears", hears, HEARS)
         between("snr", snr, -60)
+        if not hasattr(user, "answers"):
+            raise ValueError(f"spoken({user!r}): expected a user, such as spoken(simulated), without quotes")
         _check_silent(user)
         self.user, self.hears, self.snr = user, hears, float(snr)
         self.voices, self.synthesiser = voices_named(voices), make_synthesiser(speaks)

@@ -96,6 +96,8 @@ def task_ids(tasks: str | Mapping[str, float], scales: Sequence[float] | None = 
         raise ValueError(f"tasks={tasks!r}: expected weights by id, or text such as '2*dyngen/Sentiment-v0 + ...'")
     if scales is None:
         scales = [RETURN_SCALES.get(name, 1.0) for name in weights]
+    if isinstance(scales, Mapping):
+        raise ValueError(f"task_scales={dict(scales)!r}: expected a list, in the order of {', '.join(weights)}")
     if len(scales) != len(weights):
         raise ValueError(f"task_scales has {len(scales)} entries for {len(weights)} tasks: expected one each")
     for name, scale in zip(weights, scales, strict=True):

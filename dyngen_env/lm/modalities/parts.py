@@ -14,6 +14,8 @@ from dyngen_env.lm.modalities.picture import PictureConvnet
 from dyngen_env.lm.modalities.pretrained import PretrainedPictures, PretrainedSounds, backbone_from, backbone_of
 from dyngen_env.lm.modalities.sound import SoundConvnet
 from dyngen_env.lm.modalities.utterance_part import UtterancePart
+from dyngen_env.text.media.picture import LONGEST_SIDE
+from dyngen_env.text.media.sound import LONGEST
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,7 +64,16 @@ def small_encoder(
         sounds: how many seconds of sound it hears, at most; None: it hears none.
         places: how many vectors it makes of a medium, by kind.
         seed: of its first weights.
+
+    Raises:
+        ValueError: it would read nothing, or media that there cannot be.
     """
+    if pictures is None and sounds is None:
+        raise ValueError("an encoder that reads neither: give pictures=(H, W), sounds=SECONDS, or both")
+    if pictures is not None and not all(1 <= side <= LONGEST_SIDE for side in pictures):
+        raise ValueError(f"pictures={pictures!r}: expected (H, W), from 1 to {LONGEST_SIDE} pixels each")
+    if sounds is not None and not 0 < sounds <= LONGEST:
+        raise ValueError(f"sounds={sounds!r}: expected seconds, above 0 and at most {LONGEST}")
     width = embedding_width(lm)
     made: dict[str, Callable[[], nn.Module]] = {}
     if pictures is not None:

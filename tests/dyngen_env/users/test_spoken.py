@@ -134,3 +134,9 @@ def test_words_that_are_not_recorded_are_told():
     user = make_user("spoken(simulated('zh'))")
     with pytest.raises(ValueError, match="only of the 89 sayings of the personas 'en'"):
         user.reply(talk(user), rngs(3))
+
+
+@pytest.mark.parametrize("user", ["'simulated'", "3"])
+def test_a_user_who_is_none(user):
+    with pytest.raises(ValueError, match=r"expected a user, such as spoken\(simulated\)"):
+        make_user(f"spoken({user})")

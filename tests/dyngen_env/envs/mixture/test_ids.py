@@ -10,7 +10,7 @@ import pytest
 
 import dyngen_env
 from dyngen_env.envs.mixture.ids import RETURN_SCALES, task_ids
-from tests.support.envs import MIXED, TextGenVectorEnv
+from tests.support.envs import MIXED, SMALL_IDS, TextGenVectorEnv
 
 SCORES = Path(__file__).parents[4] / "docs" / "environments" / "scores.json"
 
@@ -52,6 +52,7 @@ def test_ids_with_weights(tasks):
         ({"max_new_tokens": 4}, "max_new_tokens=4: in a mixture that belongs to each of the tasks"),
         ({"tokenizer": None, "model": "walk-lm"}, "tokenizer .* cannot write the prompts of small/Write-v0"),
         ({"task_tokens": True}, "tokenizer 'bytes' has 0 control tokens to spare for 2 tasks"),
+        ({"task_scales": dict.fromkeys(SMALL_IDS, 1)}, "expected a list, in the order of small/"),
         ({"task_choice": "progress"}, "task_choice='progress': expected one of 'weights', 'rows'"),
         ({"tasks": "small/Stops-v0"}, r"small/Stops-v0 has stop='\\n', which all tasks of a mixture share"),
         (
@@ -72,6 +73,13 @@ def test_what_cannot_be_mixed_is_one_line(keywords, message, monkeypatch):
 def test_an_env_of_one_task_has_no_weights():
     with pytest.raises(ValueError, match="this env plays one task; mix several by"):
         gym.make_vec("dyngen/Sentiment-v0", num_envs=1).set_task_weights({"dyngen/Sentiment-v0": 1})
+
+
+def test_weights_that_are_not_by_id():
+    with pytest.raises(ValueError, match=r"task weights \[1\]: this env plays one task"):
+        gym.make_vec("dyngen/Sentiment-v0", num_envs=1).set_task_weights([1])
+    with pytest.raises(ValueError, match=r"weights=\[-1, 2\]: expected a number for each of small/"):
+        TextGenVectorEnv(2, **MIXED).set_task_weights([-1, 2])
 
 
 def test_mix_makes_room_for_the_longest_of_its_ids():

@@ -100,6 +100,18 @@ def test_media_that_an_encoder_cannot_read_are_one_clear_error():
         PictureConvnet(8, places=5)
 
 
+def test_an_encoder_of_media_that_there_cannot_be():
+    lm = tiny_model("gpt2")
+    for media, message in (
+        ({}, "an encoder that reads neither"),
+        ({"pictures": (0, 0)}, r"pictures=\(0, 0\): expected \(H, W\), from 1 to 1024"),
+        ({"sounds": 0.0}, "sounds=0.0: expected seconds, above 0"),
+        ({"sounds": -1.0}, "sounds=-1.0: expected seconds, above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small_encoder(lm, **media)
+
+
 def test_means_of_parts_are_adaptive_pooling():
     frames, lengths = torch.randn(3, 12, 5, generator=torch.Generator().manual_seed(0)), [12, 7, 2]
     theirs = [
