@@ -35,7 +35,7 @@ def mixture_of(options: EnvOptions, tokenizer: Tokenizer, device: torch.device, 
     if given:
         raise ValueError(
             f"{given[0]}={getattr(options, given[0])!r}: in a mixture that belongs to each of the tasks. Register an "
-            "id of your own with it (gym.register), and mix that; mixtures are made of dyngen/Mix-v0, or by dyngen_env.mix"
+            "id of your own with it (gym.register), and mix that, by dyngen_env.mix or dyngen/Mix-v0"
         )
     context, reserved = options.max_context_tokens, int(bool(options.task_tokens))
     assert context  # as in all EnvOptions
